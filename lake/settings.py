@@ -1,0 +1,102 @@
+"""The one settings class: every value that may differ between a laptop and a cluster, read from the environment."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Environment variables `LAKEHOUSE_*` (and `MLFLOW_TRACKING_URI`); the defaults run on a laptop as they are."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", extra="ignore")
+
+    home: Path = Field(
+        default=Path(".lakehouse"),
+        validate_default=True,
+        description="Folder that holds everything the project writes: lake, landing folder, MLflow store, "
+        "Dagster home, reports and catalogue.",
+    )
+    lake_uri: str = Field(
+        default="",
+        description="Where the Delta tables live: a path or `s3://bucket/prefix`. Default: `<home>/lake`.",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None,
+        description="Endpoint of an S3-compatible store (MinIO, Ceph ...). Default: AWS. "
+        "Keys come from the usual `AWS_*` variables.",
+    )
+    landing_uri: str = Field(
+        default="",
+        description="Folder watched for CSV and Parquet files to ingest. Default: `<home>/landing`.",
+    )
+    mlflow_tracking_uri: str = Field(
+        default="",
+        validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "mlflow_tracking_uri"),
+        description="MLflow tracking store and model registry. Default: the SQLite file `<home>/mlflow/mlflow.db`.",
+    )
+    alert_webhook_url: str | None = Field(
+        default=None,
+        description='Run and check failures are posted here as JSON (`{"text": ...}`, as Slack wants it), '
+        "besides being logged.",
+    )
+    universe: str = Field(
+        default="",
+        description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
+    )
+    host: str = Field(
+        default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on."
+    )
+    api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.")
+    dagster_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    mlflow_port: int = Field(
+        default=5000, ge=1, le=65535, description="Port of the MLflow UI (`lakehouse up --mlflow`)."
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _fill_defaults_below_home(self) -> "Settings":
+        self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
+        self.landing_uri = _absolute_uri(self.landing_uri or str(self.home / "landing"))
+        self.mlflow_tracking_uri = (
+            self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+        )
+        return self
+
+    @property
+    def universe_symbols(self) -> tuple[str, ...]:
+        """The symbols of `universe` in upper case; empty means all."""
+        return tuple(s.strip().upper() for s in self.universe.split(",") if s.strip())
+
+    @property
+    def reports_dir(self) -> Path:
+        """Folder of the drift reports, served at `/reports`."""
+        return self.home / "reports"
+
+    @property
+    def catalog_dir(self) -> Path:
+        """Folder of the dbt catalogue, served at `/catalog`."""
+        return self.home / "catalog"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Root of the MLflow artefacts."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def dagster_home(self) -> Path:
+        """`DAGSTER_HOME`: event log, schedules and sensor state."""
+        return self.home / "dagster"
+
+
+def get_settings() -> Settings:
+    """Settings of the current environment. Raises pydantic's `ValidationError`, which names the wrong variable."""
+    return Settings()
+
+
+def _absolute_uri(uri: str) -> str:
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())

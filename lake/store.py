@@ -1,0 +1,192 @@
+"""Delta tables by name: create, append, replace a slice, read (columns, filter, version), version. Local path or S3."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from lake.settings import Settings
+from lake.tables import TABLES
+
+_COMMIT_ATTEMPTS = 8
+
+
+class Lake:
+    """All Delta tables below one URI; a table is named `<group>/<table>`.
+
+    Parameters
+    ----------
+    uri : absolute path or `s3://bucket/prefix`.
+    storage_options : options of delta-rs' object store; None for a local path.
+    """
+
+    def __init__(self, uri: str, storage_options: dict[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self.storage_options = storage_options
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Lake":
+        """The lake that the settings point at."""
+        return cls(settings.lake_uri, s3_options(settings) if is_remote(settings.lake_uri) else None)
+
+    def path(self, table: str) -> str:
+        """URI of a table."""
+        return f"{self.uri}/{table}"
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has at least one committed version."""
+        return DeltaTable.is_deltatable(self.path(table), self.storage_options)
+
+    def tables(self) -> list[str]:
+        """Names of all tables that exist, sorted."""
+        return sorted(name for name in self._candidates() if self.exists(name))
+
+    def create(self, table: str) -> None:
+        """Create a declared table, empty; nothing happens when it is there.
+
+        Raises
+        ------
+        KeyError : the table is not declared in `lake.tables`.
+        """
+        spec = TABLES[table]
+        DeltaTable.create(
+            self.path(table),
+            spec.schema,
+            mode="ignore",
+            partition_by=list(spec.partition_by) or None,
+            name=table,
+            description=spec.description,
+            storage_options=self.storage_options,
+        )
+
+    def append(self, table: str, data: pa.Table) -> int:
+        """Add rows in one commit and return the new version. The caller has proven that they are new."""
+        return self._commit(table, lambda: self._write(table, data, mode="append"))
+
+    def replace(
+        self,
+        table: str,
+        data: pa.Table,
+        predicate: str | None = None,
+        partition_by: Sequence[str] | None = None,
+    ) -> int:
+        """Replace, in one commit, the rows that match `predicate` (default: all) and return the new version.
+
+        Readers see the old rows or the new ones, never a part. delta-rs refuses rows outside the predicate.
+
+        Parameters
+        ----------
+        predicate : SQL with literals, for example `year = 2025 and symbol = 'AAPL'`.
+        partition_by : partition columns of a table that is not declared; used when it is created.
+        """
+        return self._commit(
+            table,
+            lambda: self._write(
+                table,
+                data,
+                mode="overwrite",
+                predicate=predicate,
+                schema_mode="overwrite" if predicate is None else None,
+                partition_by=list(partition_by) if partition_by else None,
+            ),
+        )
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        filters: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows of a table, of its newest version or of an older one.
+
+        Raises
+        ------
+        deltalake.exceptions.TableNotFoundError : the table does not exist.
+        """
+        dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset()
+        return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
+
+    def version(self, table: str) -> int | None:
+        """Newest version of a table; None when it does not exist."""
+        try:
+            return self._table(table, without_files=True).version()
+        except TableNotFoundError:
+            return None
+
+    def row_count(self, table: str, version: int | None = None) -> int:
+        """Number of rows, from the table's own statistics."""
+        return self._table(table, version).count()
+
+    def _table(self, table: str, version: int | None = None, without_files: bool = False) -> DeltaTable:
+        return DeltaTable(
+            self.path(table),
+            version=version,
+            storage_options=self.storage_options,
+            without_files=without_files,
+        )
+
+    def _write(self, table: str, data: pa.Table, **options: object) -> None:
+        spec = TABLES.get(table)
+        if spec is not None:
+            data = data.select(spec.schema.names).cast(spec.schema)
+            options["partition_by"] = list(spec.partition_by) or None
+        write_deltalake(
+            self.path(table),
+            data,
+            storage_options=self.storage_options,
+            commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS),
+            **options,  # type: ignore[call-overload]
+        )
+
+    def _commit(self, table: str, write: Callable[[], None]) -> int:
+        for attempt in range(_COMMIT_ATTEMPTS):
+            try:
+                write()
+                break
+            except CommitFailedError:  # another writer was first; the slice is idempotent, so write it again
+                if attempt == _COMMIT_ATTEMPTS - 1:
+                    raise
+                time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
+        version = self.version(table)
+        assert version is not None
+        return version
+
+    def _candidates(self) -> list[str]:
+        if not is_remote(self.uri):
+            return [p.parent.relative_to(self.uri).as_posix() for p in Path(self.uri).glob("*/*/_delta_log")]
+        import s3fs
+
+        options = self.storage_options or {}
+        fs = s3fs.S3FileSystem(endpoint_url=options.get("AWS_ENDPOINT_URL"))
+        root = self.uri.removeprefix("s3://")
+        return [
+            path.removeprefix(root + "/").removesuffix("/_delta_log")
+            for path in fs.glob(f"{root}/*/*/_delta_log")
+        ]
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI points at an object store."""
+    return uri.startswith("s3://")
+
+
+def s3_options(settings: Settings) -> dict[str, str]:
+    """Options of delta-rs' S3 store: the endpoint of the settings, the usual `AWS_*` variables for the rest."""
+    options = {
+        name: os.environ[name]
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+        if name in os.environ
+    }
+    options["AWS_CONDITIONAL_PUT"] = "etag"  # safe with several writers without a lock table
+    if settings.s3_endpoint_url:
+        options["AWS_ENDPOINT_URL"] = settings.s3_endpoint_url
+        options["AWS_ALLOW_HTTP"] = str(settings.s3_endpoint_url.startswith("http://")).lower()
+    return options

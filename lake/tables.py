@@ -1,0 +1,176 @@
+"""The declared tables of the lake: name, columns with their meaning, key, partitioning. dbt declares its own models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A declared Delta table.
+
+    Attributes
+    ----------
+    name : `<group>/<table>`, which is also its path below the lake's URI and its Dagster asset key.
+    schema : Arrow schema; each field's metadata carries its `description`.
+    key : columns that identify a row (in `raw/bars`, together with `ingested_at`).
+    partition_by : partition columns of the Delta table.
+    """
+
+    name: str
+    description: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...] = ()
+
+
+def _field(name: str, kind: pa.DataType, description: str, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable, metadata={"description": description})
+
+
+def field_description(field: pa.Field) -> str:
+    """The description kept in a field's metadata; empty when there is none."""
+    return (field.metadata or {}).get(b"description", b"").decode()
+
+
+def _spec(
+    name: str,
+    description: str,
+    fields: Sequence[pa.Field],
+    key: Sequence[str],
+    partition_by: Sequence[str] = (),
+) -> TableSpec:
+    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by))
+
+
+_BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
+_SOURCE = _field("source", pa.string(), "Source of the row: an embedded package or `file`.", nullable=False)
+_ORIGIN = _field(
+    "origin", pa.string(), "What the source read: a package data set or a file name.", nullable=False
+)
+
+RAW_BARS = _spec(
+    "raw/bars",
+    "Every version of every bar that any source ever delivered. Append-only; a correction is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("asset_class", pa.string(), "equity, index, etf, commodity or volatility.", nullable=False),
+        _field("interval", pa.string(), "Length of the bar: 1d.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "When it happened: the session date at 00:00 UTC.", nullable=False),
+        _field("open", pa.float64(), "First price; null where the source has closes only."),
+        _field("high", pa.float64(), "Highest price; null where the source has closes only."),
+        _field("low", pa.float64(), "Lowest price; null where the source has closes only."),
+        _field("close", pa.float64(), "Last price as delivered.", nullable=False),
+        _field(
+            "adj_close",
+            pa.float64(),
+            "Close adjusted for splits and dividends, as delivered.",
+            nullable=False,
+        ),
+        _field("volume", pa.float64(), "Units traded; null where the source has none."),
+        _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
+        _SOURCE,
+        _BATCH_ID,
+        _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False),
+        _field("year", pa.int32(), "Year of ts; the partition.", nullable=False),
+    ],
+    key=("symbol", "interval", "ts", "source"),
+    partition_by=("year",),
+)
+
+RAW_INSTRUMENTS = _spec(
+    "raw/instruments",
+    "One row a known series: what it is and which source is preferred for the whole of it.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("name", pa.string(), "Full name.", nullable=False),
+        _field("asset_class", pa.string(), "equity, index, etf, commodity or volatility.", nullable=False),
+        _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
+        _field("calendar", pa.string(), "Exchange calendar (ISO 10383 market code).", nullable=False),
+        _field("source", pa.string(), "Preferred source of the series.", nullable=False),
+    ],
+    key=("symbol",),
+)
+
+RAW_REJECTS = _spec(
+    "raw/rejects",
+    "Quarantine: every row that was not accepted, with the rule that it broke and its original text.",
+    [
+        _BATCH_ID,
+        _SOURCE,
+        _ORIGIN,
+        _field("row_number", pa.int64(), "Position in the batch, counted from 1.", nullable=False),
+        _field("symbol", pa.string(), "Ticker, where it could be read."),
+        _field("ts", UTC_TIMESTAMP, "Session, where it could be read."),
+        _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
+        _field(
+            "reason", pa.string(), "What is wrong, in words, with a hint where there is one.", nullable=False
+        ),
+        _field("original", pa.string(), "The row as it was received, as JSON.", nullable=False),
+        _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
+    ],
+    key=("batch_id", "row_number"),
+)
+
+RAW_BATCHES = _spec(
+    "raw/batches",
+    "Ledger: one row a batch, in which received = accepted + unchanged + rejected.",
+    [
+        _BATCH_ID,
+        _SOURCE,
+        _ORIGIN,
+        _field("received", pa.int64(), "Rows in the payload.", nullable=False),
+        _field("accepted", pa.int64(), "Rows appended to raw/bars.", nullable=False),
+        _field(
+            "unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False
+        ),
+        _field("rejected", pa.int64(), "Rows sent to raw/rejects.", nullable=False),
+        _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
+    ],
+    key=("batch_id",),
+)
+
+PREDICTIONS = _spec(
+    "forecasts/predictions",
+    "Forecasts of the champion models for the newest session of every symbol, with conformal intervals.",
+    [
+        _field("id", pa.string(), "Hash of the key; identifies a forecast for ever.", nullable=False),
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("target", pa.string(), "return_5d or volatility_5d.", nullable=False),
+        _field("horizon", pa.int32(), "Trading days that the forecast looks ahead.", nullable=False),
+        _field("as_of", UTC_TIMESTAMP, "Newest session that the forecast knows.", nullable=False),
+        _field("last_price", pa.float64(), "Close of that session as delivered.", nullable=False),
+        _field(
+            "mean",
+            pa.float64(),
+            "Point forecast: log return, or realised volatility of the horizon.",
+            nullable=False,
+        ),
+        _field("price", pa.float64(), "last_price x exp(mean); returns only."),
+        _field(
+            "intervals",
+            pa.list_(pa.struct([("level", pa.float64()), ("lower", pa.float64()), ("upper", pa.float64())])),
+            "Conformal prediction intervals, in the unit of mean.",
+            nullable=False,
+        ),
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field("version", pa.string(), "Registered model version.", nullable=False),
+        _field(
+            "lake_versions",
+            pa.string(),
+            "JSON object: lake table to the version that was read.",
+            nullable=False,
+        ),
+        _field("mlflow_run_id", pa.string(), "MLflow run that trained the model.", nullable=False),
+        _field("dagster_run_id", pa.string(), "Dagster run that made the forecast.", nullable=False),
+        _field("created_at", UTC_TIMESTAMP, "When the forecast was made.", nullable=False),
+    ],
+    key=("symbol", "target", "as_of", "model", "version"),
+)
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec for spec in (RAW_BARS, RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES, PREDICTIONS)
+}
