@@ -1,4 +1,4 @@
-"""DuckDB as a stateless engine: an in-memory connection that sees every lake table as a view. No shared database file."""
+"""DuckDB as a stateless engine: in-memory connections that see every lake table as a view. No shared database file."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -21,9 +21,7 @@ def connect(lake: Lake, versions: Mapping[str, int] | None = None) -> duckdb.Duc
     return connection
 
 
-def prepare(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, versions: Mapping[str, int] | None = None
-) -> None:
+def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, versions: Mapping[str, int] | None = None) -> None:
     """Load the Delta extension from its wheel and define a view for every table of the lake."""
     connection.execute("set timezone = 'UTC'")
     _load(connection, "delta")
@@ -34,9 +32,7 @@ def prepare(
         define_view(connection, lake, table, (versions or {}).get(table))
 
 
-def define_view(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, version: int | None = None
-) -> None:
+def define_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, version: int | None = None) -> None:
     """(Re)define the view of one lake table, pinned to `version` when it is given."""
     group, name = table.split("/")
     pin = "" if version is None else f", version => {version}"

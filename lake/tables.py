@@ -48,9 +48,7 @@ def _spec(
 
 _BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
 _SOURCE = _field("source", pa.string(), "Source of the row: an embedded package or `file`.", nullable=False)
-_ORIGIN = _field(
-    "origin", pa.string(), "What the source read: a package data set or a file name.", nullable=False
-)
+_ORIGIN = _field("origin", pa.string(), "What the source read: a package data set or a file name.", nullable=False)
 
 RAW_BARS = _spec(
     "raw/bars",
@@ -106,9 +104,7 @@ RAW_REJECTS = _spec(
         _field("symbol", pa.string(), "Ticker, where it could be read."),
         _field("ts", UTC_TIMESTAMP, "Session, where it could be read."),
         _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
-        _field(
-            "reason", pa.string(), "What is wrong, in words, with a hint where there is one.", nullable=False
-        ),
+        _field("reason", pa.string(), "What is wrong, in words, with a hint where there is one.", nullable=False),
         _field("original", pa.string(), "The row as it was received, as JSON.", nullable=False),
         _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
     ],
@@ -122,11 +118,10 @@ RAW_BATCHES = _spec(
         _BATCH_ID,
         _SOURCE,
         _ORIGIN,
+        _field("payload_hash", pa.string(), "SHA-256 over the payload's rows.", nullable=False),
         _field("received", pa.int64(), "Rows in the payload.", nullable=False),
         _field("accepted", pa.int64(), "Rows appended to raw/bars.", nullable=False),
-        _field(
-            "unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False
-        ),
+        _field("unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False),
         _field("rejected", pa.int64(), "Rows sent to raw/rejects.", nullable=False),
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],

@@ -5,6 +5,4 @@ from lake.sources.base import Source
 from lake.sources.bokeh import BokehSource
 from lake.sources.skfolio import SkfolioSource
 
-EMBEDDED: dict[str, Source] = {
-    source.name: source for source in (SkfolioSource(), BokehSource(), ArchSource())
-}
+EMBEDDED: dict[str, Source] = {source.name: source for source in (SkfolioSource(), BokehSource(), ArchSource())}

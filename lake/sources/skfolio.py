@@ -1,4 +1,4 @@
-"""Prices that ship in the package skfolio (BSD-3): 20 large US stocks, the S&P 500 and 5 factor ETFs, adjusted closes."""
+"""Adjusted closes that ship in the package skfolio (BSD-3): 20 large US stocks, the S&P 500 and 5 factor ETFs."""
 
 from collections.abc import Sequence
 from datetime import date

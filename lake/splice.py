@@ -1,0 +1,93 @@
+"""Whether bars of a file continue a series of another source: levels must agree, the first new return be plausible."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.store import Lake
+
+FILE_SOURCE = "file"
+_LEVEL_TOLERANCE = 0.05  # of the close, on sessions that both have
+_PLAUSIBLE_SIGMAS = 8.0  # daily returns of 25 years and 32 series stay within 14; a missed split of 2:1 is over 30
+_PLAUSIBLE_FLOOR = 0.05
+_VOLATILITY_ROWS = 250
+
+
+def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
+    """Fill a missing `adj_close` with the close times the series' last known ratio of the two (1 for a new series)."""
+    missing = bars["adj_close"].isna() & bars["close"].notna()
+    if not missing.any():
+        return bars
+    current = current_series(lake, bars["symbol"].dropna().unique())
+    last = current.drop_duplicates("symbol", keep="last").set_index("symbol")
+    ratio = bars["symbol"].map(last["adj_close"] / last["close"]).fillna(1.0).astype("float64")
+    return bars.assign(adj_close=bars["adj_close"].where(~missing, bars["close"] * ratio))
+
+
+def splice_failures(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a file that do not fit the series that they would extend or correct.
+
+    Each symbol is judged as a whole. Where sessions overlap, the median level ratio of the closes decides; else the
+    return from the last known session to the file's first new one, against the series' own volatility.
+
+    Returns
+    -------
+    Frame indexed like the refused rows of `bars`, with the columns `rule` and `reason`.
+    """
+    current = current_series(lake, bars["symbol"].unique())
+    failures = [pd.DataFrame({"rule": [], "reason": []}, dtype=object)]
+    for symbol, rows in bars.groupby("symbol", observed=True):
+        series = current[current["symbol"] == symbol]
+        verdict = _misfit(series, rows.sort_values("ts")) if len(series) else None
+        if verdict is not None:
+            failures.append(pd.DataFrame({"rule": verdict[0], "reason": verdict[1]}, index=rows.index))
+    return pd.concat(failures)
+
+
+def current_series(lake: Lake, symbols: np.ndarray) -> pd.DataFrame:
+    """Current truth of some series: their preferred source, then files, the latest version of each session.
+
+    Returns
+    -------
+    Frame with the columns symbol, ts, close, adj_close, ordered by symbol and ts.
+    """
+    wanted = pa.array(symbols, pa.string())
+    preferred = lake.read("raw/instruments", ["symbol", "source"]).to_pandas().set_index("symbol")["source"]
+    columns = ["symbol", "ts", "close", "adj_close", "source", "ingested_at"]
+    rows = lake.read("raw/bars", columns, pc.field("symbol").isin(wanted)).to_pandas()
+    rows = rows[(rows["source"] == FILE_SOURCE) | (rows["source"] == rows["symbol"].map(preferred))]
+    rows = rows.sort_values(["symbol", "ts", "ingested_at"], kind="stable")
+    return rows.drop_duplicates(["symbol", "ts"], keep="last")[columns[:4]]
+
+
+def _misfit(series: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str] | None:
+    overlap = rows.merge(series, on="ts", suffixes=("", "_known"))
+    if len(overlap):
+        ratio = float((overlap["close"] / overlap["close_known"]).median())
+        if abs(np.log(ratio)) > np.log1p(_LEVEL_TOLERANCE):
+            return (
+                "level_mismatch",
+                f"closes are {ratio:.4g} times the known ones on {len(overlap)} shared sessions; "
+                "is the file adjusted for splits and dividends in another way?",
+            )
+        return None
+    earlier = series[series["ts"] < rows["ts"].iloc[0]]
+    if earlier.empty:
+        return "gap_before_series", "the file ends before the known series starts and shares no session with it"
+    for column in ("close", "adj_close"):
+        first_return = float(np.log(rows[column].iloc[0] / earlier[column].iloc[-1]))
+        limit = _plausible_return(earlier[column])
+        if abs(first_return) > limit:
+            return (
+                "implausible_return",
+                f"{column} {rows[column].iloc[0]:g} after {earlier[column].iloc[-1]:g} is a log return of "
+                f"{first_return:.3f}, the limit for this series is {limit:.3f}; is the file adjusted in another way?",
+            )
+    return None
+
+
+def _plausible_return(prices: pd.Series) -> float:
+    returns = np.diff(np.log(prices.iloc[-_VOLATILITY_ROWS - 1 :].to_numpy()))
+    sigma = float(returns.std()) if len(returns) > 1 else 0.0
+    return max(_PLAUSIBLE_SIGMAS * sigma, _PLAUSIBLE_FLOOR)
