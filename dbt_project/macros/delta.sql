@@ -1,0 +1,32 @@
+{#
+  Materialization `delta`: the model's rows replace its Delta table in one commit, then a view of the new version takes
+  the model's name, so that models and tests later in the same run read what was written. With `--empty` the lake is
+  left alone.
+#}
+{% materialization delta, adapter="duckdb" %}
+    {%- set target = this.incorporate(type="view") -%}
+    {%- set query = make_intermediate_relation(target) -%}
+
+    {{ run_hooks(pre_hooks) }}
+
+    {% if config.get("contract").enforced %}
+        {{ get_assert_columns_equivalent(sql) }}
+        {%- set sql = get_select_subquery(sql) -%}
+    {% endif %}
+    {% call statement("main") %}
+        create or replace view {{ target if flags.EMPTY else query }} as (
+            {{ sql }}
+        )
+    {% endcall %}
+    {{ adapter.commit() }}
+
+    {% if not flags.EMPTY %}
+        {% set table = target.schema ~ "/" ~ target.identifier %}
+        {% do adapter.store_relation("dbt_plugin", query, [], table, "delta", config) %}
+        {% do adapter.drop_relation(query) %}
+    {% endif %}
+
+    {{ run_hooks(post_hooks) }}
+
+    {{ return({"relations": [target]}) }}
+{% endmaterialization %}

@@ -1,0 +1,73 @@
+-- One true bar per symbol and session, from one source per symbol, adjusted forwards.
+with delivered as (
+
+    select * from {{ ref('stg_bars') }}
+
+),
+
+instruments as (
+
+    select
+        symbol,
+        source as preferred_source
+    from {{ source('raw', 'instruments') }}
+
+),
+
+-- A file extends or corrects the preferred source; it is the only source of a symbol that is not embedded.
+chosen as (
+
+    select delivered.*
+    from delivered
+    left join instruments using (symbol)
+    where delivered.source in (coalesce(instruments.preferred_source, 'file'), 'file')
+    qualify row_number() over (
+        partition by symbol, interval, ts
+        order by ingested_at desc, delivered.source = 'file'
+    ) = 1
+
+),
+
+-- Relative to the first bar, so that a later split or dividend never changes an earlier price.
+adjusted as (
+
+    select
+        *,
+        adj_close / close as adjustment,
+        adjustment / first_value(adjustment) over (
+            partition by symbol, interval
+            order by ts
+        ) as adj_factor
+    from chosen
+
+)
+
+select
+    -- key
+    symbol,
+    asset_class,
+    interval,
+    ts,
+
+    -- as delivered
+    open,
+    high,
+    low,
+    close,
+    adj_close,
+    volume,
+    currency,
+
+    -- adjusted forwards
+    adj_factor,
+    open * adj_factor as open_adj,
+    high * adj_factor as high_adj,
+    low * adj_factor as low_adj,
+    close * adj_factor as close_adj,
+
+    -- where it comes from
+    source,
+    batch_id,
+    ingested_at,
+    year
+from adjusted
