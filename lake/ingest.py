@@ -10,15 +10,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.quality import broken_rules
-from lake.sources.base import BAR_COLUMNS, Source
+from lake.quality import broken_rules, join_failures
+from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Source
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
 from lake.store import Lake
 from lake.tables import RAW_BARS, RAW_BATCHES, RAW_INSTRUMENTS, RAW_REJECTS
 
+_KEPT_OF_UNREADABLE = 10_000  # bytes
+_DTYPES = {"ts": "datetime64[ns, UTC]", **dict.fromkeys(NUMBER_COLUMNS, "float64")}
 _KEY = ["symbol", "interval", "ts"]
-_VALUES = ["open", "high", "low", "close", "adj_close", "volume", "asset_class", "currency"]
+_VALUES = [*NUMBER_COLUMNS, "asset_class", "currency"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def ingest(
     if source == FILE_SOURCE:
         bars = complete_adj_close(lake, bars)
     readable = bars.drop(index=rejected.index)
-    rejected = pd.concat([rejected, broken_rules(readable, pd.Timestamp(batch.now))])
+    rejected = join_failures(rejected, broken_rules(readable, pd.Timestamp(batch.now)))
     valid = bars.drop(index=rejected.index)
     if source == FILE_SOURCE:
-        rejected = pd.concat([rejected, splice_failures(lake, valid)])
+        rejected = join_failures(rejected, splice_failures(lake, valid))
         valid = bars.drop(index=rejected.index)
     known = _latest_versions(lake, source, valid["symbol"].unique())
     changed, appended_before = _compare(valid, known, batch_id)
@@ -102,6 +104,20 @@ def ingest(
     result = BatchResult(batch_id, source, origin, len(bars), accepted, len(valid) - accepted, len(rejected))
     _write_ledger(lake, result, payload_hash, batch.now)
     return result
+
+
+def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> BatchResult:
+    """Record a file that cannot be read as one rejected row with the beginning of its text."""
+    text = content[:_KEPT_OF_UNREADABLE].decode("utf-8", errors="replace")
+    row = pd.DataFrame({column: pd.Series([None], dtype=_DTYPES.get(column, "string")) for column in BAR_COLUMNS})
+    return ingest(
+        lake,
+        row,
+        FILE_SOURCE,
+        origin,
+        originals=pd.Series([text]),
+        unreadable=pd.Series([reason], dtype="string"),
+    )
 
 
 def create_raw_tables(lake: Lake) -> None:
@@ -131,10 +147,8 @@ def _payload_hash(bars: pd.DataFrame, unreadable: pd.Series | None) -> str:
 
 def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
     if unreadable is None:
-        return pd.DataFrame({"rule": [], "reason": []}, dtype=object)
-    found = unreadable.dropna().reset_index(drop=False).set_index("index")
-    found.columns = ["reason"]
-    return found.assign(rule="unreadable")[["rule", "reason"]]
+        return join_failures()
+    return join_failures(unreadable.dropna().to_frame("reason").assign(rule="unreadable"))
 
 
 def _latest_versions(lake: Lake, source: str, symbols: np.ndarray) -> pd.DataFrame:

@@ -73,8 +73,14 @@ def broken_rules(bars: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     failures = [_schema_failures(bars), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
     duplicated = bars.duplicated(["symbol", "interval", "ts"], keep="last")
     failures.append(_flag(duplicated, "duplicate_key", "a later row of the batch has the same symbol, interval and ts"))
-    found = pd.concat(failures)
+    found = join_failures(*failures)
     return found[~found.index.duplicated()]
+
+
+def join_failures(*failures: pd.DataFrame) -> pd.DataFrame:
+    """Failures of several rules below each other, with the columns `rule` and `reason`; empty where there are none."""
+    found = [frame for frame in failures if len(frame)]
+    return pd.concat(found) if found else pd.DataFrame({"rule": [], "reason": []}, dtype=object)
 
 
 def _schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +98,7 @@ def _schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
         )
         cases = cases.sort_values("column", key=lambda names: names.map(_POSITION).fillna(len(_POSITION)))
         return cases.drop_duplicates("index").set_index("index")[["rule", "reason"]]
-    return _flag(pd.Series(False, index=bars.index), "", "")
+    return join_failures()
 
 
 def _all_checks() -> list[pa.Check]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.quality import join_failures
 from lake.store import Lake
 
 FILE_SOURCE = "file"
@@ -36,13 +37,13 @@ def splice_failures(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
     Frame indexed like the refused rows of `bars`, with the columns `rule` and `reason`.
     """
     current = current_series(lake, bars["symbol"].unique())
-    failures = [pd.DataFrame({"rule": [], "reason": []}, dtype=object)]
+    failures = []
     for symbol, rows in bars.groupby("symbol", observed=True):
         series = current[current["symbol"] == symbol]
         verdict = _misfit(series, rows.sort_values("ts")) if len(series) else None
         if verdict is not None:
             failures.append(pd.DataFrame({"rule": verdict[0], "reason": verdict[1]}, index=rows.index))
-    return pd.concat(failures)
+    return join_failures(*failures)
 
 
 def current_series(lake: Lake, symbols: np.ndarray) -> pd.DataFrame:

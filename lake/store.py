@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
@@ -111,7 +112,7 @@ class Lake:
         ------
         deltalake.exceptions.TableNotFoundError : the table does not exist.
         """
-        dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset()
+        dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset(filesystem=self._filesystem(table))
         return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
 
     def version(self, table: str) -> int | None:
@@ -132,6 +133,20 @@ class Lake:
             storage_options=self.storage_options,
             without_files=without_files,
         )
+
+    def _filesystem(self, table: str) -> pafs.FileSystem:
+        """Arrow's own filesystem: delta-rs' Python one can abort the interpreter when it exits right after a read."""
+        if is_remote(self.uri):
+            options = self.storage_options or {}
+            root = pafs.S3FileSystem(
+                access_key=options.get("AWS_ACCESS_KEY_ID"),
+                secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
+                session_token=options.get("AWS_SESSION_TOKEN"),
+                region=options.get("AWS_REGION"),
+                endpoint_override=options.get("AWS_ENDPOINT_URL"),
+            )
+            return pafs.SubTreeFileSystem(self.path(table).removeprefix("s3://"), root)
+        return pafs.SubTreeFileSystem(self.path(table), pafs.LocalFileSystem())
 
     def _write(self, table: str, data: pa.Table, **options: object) -> None:
         spec = TABLES.get(table)
@@ -167,10 +182,7 @@ class Lake:
         options = self.storage_options or {}
         fs = s3fs.S3FileSystem(endpoint_url=options.get("AWS_ENDPOINT_URL"))
         root = self.uri.removeprefix("s3://")
-        return [
-            path.removeprefix(root + "/").removesuffix("/_delta_log")
-            for path in fs.glob(f"{root}/*/*/_delta_log")
-        ]
+        return [path.removeprefix(root + "/").removesuffix("/_delta_log") for path in fs.glob(f"{root}/*/*/_delta_log")]
 
 
 def is_remote(uri: str) -> bool:

@@ -166,6 +166,64 @@ PREDICTIONS = _spec(
     key=("symbol", "target", "as_of", "model", "version"),
 )
 
+DATA_DRIFT = _spec(
+    "monitoring/data_drift",
+    "Distance of the newest sessions from those before, a row a monitor, with its calibrated threshold.",
+    [
+        _field("as_of", UTC_TIMESTAMP, "Newest session of the current window.", nullable=False),
+        _field("monitor", pa.string(), "Column of market/features that is watched.", nullable=False),
+        _field("distance", pa.float64(), "Wasserstein distance between the two windows, scaled.", nullable=False),
+        _field("threshold", pa.float64(), "Quantile of that distance between past windows.", nullable=False),
+        _field("drifted", pa.bool_(), "Whether the distance exceeds the threshold.", nullable=False),
+        _field("dagster_run_id", pa.string(), "Run that measured it; also the name of its report.", nullable=False),
+    ],
+    key=("as_of", "monitor"),
+)
+
+
+def evaluation_spec(target: str) -> TableSpec:
+    """Table of one target's held-out forecasts; its name is that of the model asset."""
+    return _spec(
+        f"models/{target}",
+        f"Held-out forecasts of {target}: the selected learned model and the baseline beside what happened.",
+        [
+            _field("symbol", pa.string(), "Ticker.", nullable=False),
+            _field("ts", UTC_TIMESTAMP, "Session at which the forecast was made.", nullable=False),
+            _field("outcome", pa.float64(), "What happened over the horizon.", nullable=False),
+            _field("challenger", pa.float64(), "Forecast of the selected learned model.", nullable=False),
+            _field("baseline", pa.float64(), "Forecast of the baseline.", nullable=False),
+        ],
+        key=("symbol", "ts"),
+    )
+
+
+def decision_spec(target: str) -> TableSpec:
+    """Table of the gate's decisions on one target; append-only."""
+    return _spec(
+        f"models/{target}_champion",
+        f"Decisions of the gate on {target}: which version serves, and why.",
+        [
+            _field("decided_at", UTC_TIMESTAMP, "When the gate decided.", nullable=False),
+            _field("champion", pa.string(), "Kind of model that won.", nullable=False),
+            _field("version", pa.string(), "Registered version that carries the alias champion.", nullable=False),
+            _field("learned", pa.bool_(), "Whether the winner is a learned model.", nullable=False),
+            _field("reason", pa.string(), "The decision in words.", nullable=False),
+            _field("numbers", pa.string(), "JSON object: the numbers that the decision rests on.", nullable=False),
+            _field("dagster_run_id", pa.string(), "Run in which it was decided.", nullable=False),
+        ],
+        key=("decided_at",),
+    )
+
+
 TABLES: dict[str, TableSpec] = {
-    spec.name: spec for spec in (RAW_BARS, RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES, PREDICTIONS)
+    spec.name: spec
+    for spec in (
+        RAW_BARS,
+        RAW_INSTRUMENTS,
+        RAW_REJECTS,
+        RAW_BATCHES,
+        *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
+        PREDICTIONS,
+        DATA_DRIFT,
+    )
 }

@@ -7,19 +7,8 @@ from typing import Protocol
 
 import pandas as pd
 
-BAR_COLUMNS = (
-    "symbol",
-    "asset_class",
-    "interval",
-    "ts",
-    "open",
-    "high",
-    "low",
-    "close",
-    "adj_close",
-    "volume",
-    "currency",
-)
+NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
+BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
 
 
 @dataclass(frozen=True)

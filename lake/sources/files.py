@@ -8,12 +8,11 @@ from typing import IO
 import pandas as pd
 import pyarrow.parquet as pq
 
-from lake.sources.base import BAR_COLUMNS
+from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS
 
 SUFFIXES = (".csv", ".parquet")
 _ALIASES = {"date": "ts", "time": "ts", "timestamp": "ts", "ticker": "symbol", "adjusted_close": "adj_close"}
 _REQUIRED = ("ts", "close")
-_NUMBERS = ("open", "high", "low", "close", "adj_close", "volume")
 
 
 class UnreadableFileError(ValueError):
@@ -94,7 +93,7 @@ def _parse(cells: pd.DataFrame, stem: str) -> pd.DataFrame:
             "currency": text("currency", "USD").str.upper(),
         }
     )
-    for column in _NUMBERS:
+    for column in NUMBER_COLUMNS:
         values = cells[column] if column in cells else pd.Series(pd.NA, index=cells.index)
         bars[column] = pd.to_numeric(values, errors="coerce").astype("float64")
     return bars[list(BAR_COLUMNS)]
@@ -102,7 +101,7 @@ def _parse(cells: pd.DataFrame, stem: str) -> pd.DataFrame:
 
 def _unreadable(cells: pd.DataFrame, bars: pd.DataFrame) -> pd.Series:
     problems = pd.Series(pd.NA, index=cells.index, dtype="string")
-    for column in ("ts", *_NUMBERS):
+    for column in ("ts", *NUMBER_COLUMNS):
         if column in cells:
             broken = cells[column].str.strip().ne("") & bars[column].isna() & problems.isna()
             problems[broken] = f"{column} " + cells[column].map(repr) + " cannot be read"
