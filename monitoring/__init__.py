@@ -1,0 +1,1 @@
+"""Watching: drift, alerts and the reports a person reads. Plain functions; nothing here knows Dagster."""

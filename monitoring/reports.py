@@ -1,0 +1,118 @@
+"""What a person looks at: the drift report as a page that opens without a network, as JSON, and as one picture."""
+
+import base64
+import html
+import io
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monitoring.drift import DriftReport
+
+RED, GREEN, BLUE = "#c03028", "#2f7d4f", "#4878a8"
+
+
+class ReportFiles(NamedTuple):
+    """Where a report was written."""
+
+    html: Path
+    json: Path
+
+
+def write(report: DriftReport, reports_dir: Path, run_id: str) -> ReportFiles:
+    """Write `<reports_dir>/data_drift/<run_id>.html` and `.json`, each whole or not at all.
+
+    The page is about 4 MB, since it carries Evidently's scripts along. Reports of other runs stay. Raises `OSError`
+    where the folder cannot be written.
+    """
+    folder = reports_dir / "data_drift"
+    folder.mkdir(parents=True, exist_ok=True)
+    page, metrics = render(report)
+    files = ReportFiles(folder / f"{run_id}.html", folder / f"{run_id}.json")
+    _write_whole(files.html, page)
+    # The JSON last: who finds it, finds the page too.
+    _write_whole(files.json, json.dumps({**report.document(), "run_id": run_id, "evidently": metrics}, indent=1))
+    return files
+
+
+def render(report: DriftReport) -> tuple[str, dict[str, Any]]:
+    """Evidently's page for a report, headed by our verdict and picture, and Evidently's metrics as JSON values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about empty bins of a histogram
+        from evidently import Report
+        from evidently.presets import DataDriftPreset
+
+        # Without thresholds nothing may be called drifted; with them one column of seven is an alarm.
+        limits = {m.column: m.threshold if m.threshold is not None else 1e9 for m in report.monitors}
+        preset = DataDriftPreset(
+            columns=list(limits),
+            num_method="wasserstein",
+            per_column_threshold=limits,
+            drift_share=0.1,
+        )
+        snapshot = Report([preset]).run(report.current, report.reference)
+        page = snapshot.get_html_str(as_iframe=False)
+    return page.replace("<body>", f"<body>{_header(report)}", 1), json.loads(snapshot.json())
+
+
+def plot(report: DriftReport) -> bytes:
+    """PNG: the largest distance of every past window in units of today's thresholds, and today's seven distances."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    past, now = figure.subplots(2, 1, height_ratios=[3, 2])
+    past.set_title("Market drift: the newest 21 sessions against the 252 before them", loc="left")
+    if report.calibrated:
+        limits = [m.threshold for m in report.monitors]
+        largest = (report.history / limits).max(axis=1)
+        past.plot(largest.index, largest, color=BLUE, linewidth=1, label="past windows")
+        newest = report.current_span[1], report.worst.exceedance
+        past.plot(*newest, "o", color=_verdict_colour(report), label="now")
+        past.axhline(1, color=RED, linestyle="--", linewidth=1, label="alarm")
+        past.legend(loc="upper left", ncols=3, frameon=False)
+        past.set_ylim(bottom=0, top=1.25 * max(largest.max(), report.worst.exceedance, 1))
+    else:
+        past.text(0.5, 0.5, report.summary, ha="center", va="center", transform=past.transAxes)
+    past.set_ylabel("largest distance / threshold")
+    monitors = report.monitors[::-1]
+    colours = [RED if m.drifted else BLUE for m in monitors]
+    now.barh([m.column for m in monitors], [m.exceedance for m in monitors], color=colours)
+    now.axvline(1, color=RED, linestyle="--", linewidth=1)
+    now.set_xlabel("distance now / threshold")
+    for axes in (past, now):
+        axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _header(report: DriftReport) -> str:
+    picture = base64.b64encode(plot(report)).decode()
+    verdict = f"font-size: 1.2em; padding-left: .8em; border-left: 6px solid {_verdict_colour(report)}"
+    names = ", ".join(report.symbols[:40]) + (" ..." if len(report.symbols) > 40 else "")
+    return (
+        f'<header style="font-family: sans-serif; max-width: 1100px; margin: 2em auto">'
+        f'<p style="{verdict}">{html.escape(report.summary)}</p>'
+        f"<p>{len(report.symbols)} series: {html.escape(names)}</p>"
+        f'<img style="max-width: 100%" alt="Distances of the past and of now" src="data:image/png;base64,{picture}">'
+        f"</header>"
+    )
+
+
+def _verdict_colour(report: DriftReport) -> str:
+    return RED if report.alarm else GREEN
+
+
+def _write_whole(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

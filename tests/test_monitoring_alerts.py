@@ -1,0 +1,103 @@
+"""Alerts reach a person: always the log, the webhook where one is set, and never at the cost of the caller."""
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from lake.settings import Settings
+from monitoring import alerts
+
+
+class Webhook(HTTPServer):
+    """A real HTTP server on loopback that keeps what is posted to it."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[str, str, dict[str, str]]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook/secret-token"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with the server's status."""
+
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.posts.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Keep the test's output quiet."""
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A running webhook."""
+    with Webhook() as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_an_alert_is_posted_the_way_slack_reads_it(webhook: Webhook) -> None:
+    settings = Settings(alert_webhook_url=webhook.url)
+    assert alerts.notify(settings, "Run failed", "raw/bars: <Timeout> & more")
+    assert webhook.posts == [
+        (
+            "/hook/secret-token",
+            "application/json",
+            {"text": "*Run failed*\nraw/bars: &lt;Timeout&gt; &amp; more"},
+        )
+    ]
+
+
+def test_without_a_webhook_the_log_has_it(caplog: pytest.LogCaptureFixture) -> None:
+    assert not alerts.notify(Settings(alert_webhook_url=None), "Drift", "log_return_1")
+    assert "Drift: log_return_1" in caplog.text
+
+
+def dead_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:{port}/secret-token", "not an address/secret-token", "ftp://x/secret-token"]
+)
+def test_a_dead_webhook_is_logged_without_its_secret(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert not alerts.notify(Settings(alert_webhook_url=address.format(port=dead_port())), "Run failed")
+    problems = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(problems) == 1
+    assert "secret-token" not in caplog.text
+
+
+def test_a_refusing_webhook_is_logged_with_its_status(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    webhook.status = 500
+    assert not alerts.notify(Settings(alert_webhook_url=webhook.url), "Run failed")
+    assert "HTTP 500" in caplog.text
+
+
+def test_a_webhook_that_hangs_does_not_hold_the_caller(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(alerts, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        assert not alerts.notify(Settings(alert_webhook_url=url), "Run failed")
+    assert "did not take the alert" in caplog.text
