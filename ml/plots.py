@@ -1,0 +1,115 @@
+"""Plots: small PNG pictures of a training and of a symbol, for Dagster metadata and MLflow runs."""
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ml.training import TrainingResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, ACCENT, MUTED = "#22313f", "#0f7f8c", "#b8c4cc"
+BINS = 30
+
+
+def learning_curve(result: TrainingResult) -> bytes:
+    """Training and validation loss of every model that learns step by step."""
+    from matplotlib.ticker import MaxNLocator
+
+    curves = {c.model: c.curve for c in result.candidates.values() if c.curve}
+    figure, axes = _figure(len(curves))
+    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
+        steps = np.arange(1, len(curve) + 1)
+        axis.plot(steps, [p["train"] for p in curve], color=MUTED, label="train")
+        axis.plot(steps, [p["validation"] for p in curve], color=ACCENT, label="validation")
+        axis.set(title=f"{result.target.name}: {name}", xlabel="epoch or iteration", ylabel="squared error (scaled)")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(frameon=False)
+    return _png(figure)
+
+
+def forecast_vs_outcome(result: TrainingResult) -> bytes:
+    """Held-out outcomes averaged in bins of equal forecast count: on the diagonal, a forecast means what it says."""
+    figure, (calibration, history) = _figure(2)
+    test = result.test
+    for column, colour in (("baseline", MUTED), ("challenger", ACCENT)):
+        order = np.argsort(test[column].to_numpy(), kind="stable")
+        bins = np.array_split(order, min(BINS, test[column].nunique()))
+        forecast = [test[column].to_numpy()[b].mean() for b in bins]
+        outcome = [test["outcome"].to_numpy()[b].mean() for b in bins]
+        calibration.scatter(forecast, outcome, s=14, color=colour, label=getattr(result, column).model)
+    low, high = calibration.get_xlim()
+    calibration.plot([low, high], [low, high], color=INK, linewidth=0.6, linestyle=":")
+    calibration.set(title=f"{result.target.name} on held-out time", xlabel="mean forecast", ylabel="mean outcome")
+    calibration.legend(frameon=False)
+    by_session = test.groupby("ts")[["outcome", "baseline", "challenger"]].mean()
+    for column, colour in (("outcome", INK), ("baseline", MUTED), ("challenger", ACCENT)):
+        history.plot(by_session.index, by_session[column], color=colour, linewidth=0.8, label=column)
+    history.set(title="mean over symbols", ylabel=result.target.name)
+    history.legend(frameon=False)
+    history.tick_params(axis="x", rotation=30)
+    return _png(figure)
+
+
+def coverage(result: TrainingResult) -> bytes:
+    """Held-out coverage of the intervals of both registered candidates, overall and by symbol."""
+    figure, (overall, by_symbol) = _figure(2)
+    outcome = result.test["outcome"].to_numpy()
+    for candidate, colour in ((result.baseline, MUTED), (result.challenger, ACCENT)):
+        bounds = candidate.test_bounds
+        inside = (outcome[:, None] >= bounds[:, :, 0]) & (outcome[:, None] <= bounds[:, :, 1])
+        levels = candidate.contract.conformal.levels
+        overall.plot(levels, inside.mean(axis=0), marker="o", color=colour, label=candidate.model)
+        shares = pd.Series(inside[:, levels.index(0.90)]).groupby(result.test["symbol"]).mean()
+        by_symbol.scatter(shares.index, shares, s=12, color=colour, label=candidate.model)
+    overall.plot(levels, levels, color=INK, linewidth=0.6, linestyle=":")
+    overall.set(title=f"{result.target.name}: interval coverage", xlabel="nominal", ylabel="held-out")
+    overall.legend(frameon=False)
+    by_symbol.axhline(0.90, color=INK, linewidth=0.6, linestyle=":")
+    by_symbol.set(title="90 % interval by symbol")
+    by_symbol.tick_params(axis="x", rotation=90, labelsize=7)
+    return _png(figure)
+
+
+def symbol_overview(bars: pd.DataFrame, symbol: str, sessions: int = 504) -> bytes:
+    """Price with its averages and bands, RSI and MACD of one symbol.
+
+    `bars` are rows of `market/indicators` joined to `market/bars`: symbol, ts, close_adj, sma_50, bb_upper_20,
+    bb_lower_20, rsi_14, macd, macd_signal.
+    """
+    from matplotlib.figure import Figure
+
+    rows = bars.loc[bars["symbol"] == symbol].sort_values("ts").tail(sessions)
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    price, rsi, macd = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+    price.fill_between(rows["ts"], rows["bb_lower_20"], rows["bb_upper_20"], color=MUTED, alpha=0.4, linewidth=0)
+    price.plot(rows["ts"], rows["close_adj"], color=INK, linewidth=1.0, label="close (adjusted)")
+    price.plot(rows["ts"], rows["sma_50"], color=ACCENT, linewidth=1.0, label="SMA 50")
+    price.set_title(symbol)
+    price.legend(frameon=False)
+    rsi.plot(rows["ts"], rows["rsi_14"], color=ACCENT, linewidth=0.9)
+    rsi.axhspan(30, 70, color=MUTED, alpha=0.25, linewidth=0)
+    rsi.set(ylabel="RSI 14", ylim=(0, 100))
+    macd.plot(rows["ts"], rows["macd"], color=INK, linewidth=0.9)
+    macd.plot(rows["ts"], rows["macd_signal"], color=ACCENT, linewidth=0.9)
+    macd.set_ylabel("MACD")
+    return _png(figure)
+
+
+def _figure(panels: int) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * panels, 3.4), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,232 @@
+"""Registry: MLflow runs, model versions and aliases; the only module that knows MLflow."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake.settings import Settings
+from ml import plots
+from ml.artifact import LoadedModel
+from ml.gate import Decision
+from ml.training import Candidate, TrainingResult
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry; `created` is False where an equal one was there before."""
+
+    name: str
+    version: str
+    model: str
+    digest: str
+    created: bool
+
+
+class Registry:
+    """MLflow's tracking store and model registry at `settings.mlflow_tracking_uri`.
+
+    Models are named as their target. Writing (`log`, `register`) happens inside the active MLflow run of the caller.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """The MLflow client; the first access imports MLflow and makes its store the one of this process."""
+        for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+            os.environ.setdefault(name, "true")
+        import mlflow
+
+        uri = self._settings.mlflow_tracking_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def ensure_experiment(self, name: str) -> str:
+        """Id of the experiment, created where it is missing.
+
+        Its artefacts go below `settings.mlflow_artifacts`; a tracking server (http) keeps them where it is told to.
+        """
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        served = self._settings.mlflow_tracking_uri.startswith("http")
+        root = None if served else (self._settings.mlflow_artifacts / name).as_uri()
+        return str(self.client.create_experiment(name, artifact_location=root))
+
+    def log(self, result: TrainingResult, decision: Decision) -> None:
+        """Params, metrics, learning curves, figures and the decision, into the active run."""
+        from mlflow.entities import Metric, Param
+
+        run_id, now = _active_run_id(), time.time_ns() // 1_000_000
+        metrics = [
+            Metric(f"{part}/{c.model}/{name}", value, now, 0)
+            for c in result.candidates.values()
+            for part, scores in c.metrics.items()
+            for name, value in scores.items()
+        ]
+        metrics += [Metric(f"export/{c.model}/parity", c.parity, now, 0) for c in result.candidates.values()]
+        metrics += [Metric(f"gate/{name}", value, now, 0) for name, value in decision.numbers.items()]
+        metrics += [
+            Metric(f"curve/{c.model}/{name}", value, now, step)
+            for c in result.candidates.values()
+            for step, point in enumerate(c.curve)
+            for name, value in point.items()
+        ]
+        params = {**result.params, "challenger": result.challenger.model, "baseline": result.baseline.model}
+        for start in range(0, len(metrics), 1000):
+            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in _documents(result, decision).items():
+                (Path(folder) / name).write_bytes(content)
+            self.client.log_artifacts(run_id, folder)
+
+    def register(
+        self,
+        result: TrainingResult,
+        decision: Decision,
+        *,
+        lake_versions: Mapping[str, int],
+        code_version: str,
+    ) -> dict[str, Registered]:
+        """Register challenger and baseline under the target's name; by candidate name.
+
+        A version with the same digest (graph, contract, lake versions) is reused, so registering twice changes nothing.
+        """
+        return {
+            candidate.model: self._register(candidate, result, decision, lake_versions, code_version)
+            for candidate in (result.challenger, result.baseline)
+        }
+
+    def set_alias(self, name: str, version: str, alias: str = CHAMPION) -> None:
+        """Point the alias of a registered model at a version."""
+        self.client.set_registered_model_alias(name, alias, version)
+
+    def champion(self, name: str) -> LoadedModel | None:
+        """The version that carries the alias `champion`; None before the first."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            version = self.client.get_model_version_by_alias(name, CHAMPION)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+        return self._load(version)
+
+    def load(self, name: str, version: str) -> LoadedModel:
+        """A registered version. Raises `MlflowException` where there is none."""
+        return self._load(self.client.get_model_version(name, version))
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """What a version says of itself: features, seed, lake versions, code version, metrics, split, decision."""
+        return dict(self.client.get_model_version(name, version).tags)
+
+    def _register(
+        self,
+        candidate: Candidate,
+        result: TrainingResult,
+        decision: Decision,
+        lake_versions: Mapping[str, int],
+        code_version: str,
+    ) -> Registered:
+        name, digest = result.target.name, candidate.digest(lake_versions)
+        found = self.client.search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
+        if found:
+            return Registered(name, str(found[0].version), candidate.model, digest, created=False)
+        import mlflow
+        import onnx
+
+        _active_run_id()
+        logged = mlflow.onnx.log_model(
+            onnx.load_from_string(candidate.onnx),
+            name=candidate.model,
+            pip_requirements=[f"{package}=={installed(package)}" for package in ("onnx", "onnxruntime")],
+            signature=_signature(candidate),
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
+        version = mlflow.register_model(
+            logged.model_uri,
+            name,
+            tags={
+                "digest": digest,
+                "lake_versions": json.dumps(dict(lake_versions), sort_keys=True),
+                "code_version": code_version,
+                **_tags(candidate, result, decision),
+            },
+        )
+        return Registered(name, str(version.version), candidate.model, digest, created=True)
+
+    def _load(self, version: Any) -> LoadedModel:
+        from mlflow.artifacts import download_artifacts
+
+        uri = f"models:/{version.name}/{version.version}"
+        folder = Path(download_artifacts(artifact_uri=uri, tracking_uri=self._settings.mlflow_tracking_uri))
+        onnx = (folder / "model.onnx").read_bytes()
+        return LoadedModel(version.name, str(version.version), version.run_id, onnx)
+
+
+def _tags(candidate: Candidate, result: TrainingResult, decision: Decision) -> dict[str, str]:
+    return {
+        "model": candidate.model,
+        "learned": json.dumps(candidate.learned),
+        "features": json.dumps(candidate.contract.inputs),
+        "lookback": str(candidate.contract.lookback),
+        "seed": str(result.seed),
+        "metrics": json.dumps(candidate.metrics),
+        "parity": f"{candidate.parity:.3g}",
+        "conformal": json.dumps(asdict(candidate.contract.conformal)),
+        "split": json.dumps(result.split_dates),
+        "decision": json.dumps(asdict(decision)),
+    }
+
+
+def _documents(result: TrainingResult, decision: Decision) -> dict[str, bytes]:
+    """Files of the run: the contract of each registered candidate, the decision, and pictures of both."""
+    contracts = {f"{c.model}.json": c.contract.to_json().encode() for c in (result.challenger, result.baseline)}
+    return {
+        **contracts,
+        "decision.json": json.dumps(asdict(decision), indent=2).encode(),
+        "split.json": json.dumps(result.split_dates, indent=2).encode(),
+        "learning_curve.png": plots.learning_curve(result),
+        "forecast_vs_outcome.png": plots.forecast_vs_outcome(result),
+        "coverage.png": plots.coverage(result),
+    }
+
+
+def _signature(candidate: Candidate) -> Any:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    shape = (-1, candidate.contract.lookback, len(candidate.contract.inputs))
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), shape, "window")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 1), "mean")]),
+    )
+
+
+def _active_run_id() -> str:
+    import mlflow
+
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("no MLflow run is active: open one before logging or registering")
+    return str(run.info.run_id)
