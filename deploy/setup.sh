@@ -17,7 +17,7 @@ stamp=$venv/.installed     # what was installed completely: one line "<what> <ch
 busy=$venv/.installing     # exists while a set-up runs, with its process id; survives if it is killed
 log=$venv/setup.log
 
-stop() { echo "make: $*" >&2; exit 1; }
+stop() { echo "Set-up stopped: $*" >&2; exit 1; }
 sum() { cksum <"$1" | cut -d' ' -f1; }
 here="place $(pwd -P | cksum | cut -d' ' -f1)"   # a moved folder breaks the paths inside .venv
 project="project $(sum pyproject.toml)"
@@ -51,9 +51,9 @@ find_python() {
   stop "Python 3.11, 3.12 or 3.13 is needed and none is on the PATH$found; install one, or name it: make PYTHON=/path/to/python3.12 ..."
 }
 
-free_gb() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1048576) }'; }
-need_gb() { # need_gb FOLDER GB
-  [ "$(free_gb "$1")" -ge "$2" ] || stop "the disk is too full: $2 GB are needed in $(cd "$1" && pwd), $(free_gb "$1") GB are free."
+need_gb() {
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+  [ "$free" -ge "$1" ] || stop "the disk is too full: $1 GB are needed in $(pwd), $free GB are free."
 }
 
 mkdir -p $venv 2>/dev/null || stop "cannot write to $(pwd)."
@@ -74,41 +74,39 @@ if ! supported $venv/bin/python; then
   # Nothing is installed yet, so if this ends early there is nothing to repair either.
   trap 'rm -rf $venv' EXIT
   find_python
-  need_gb . 5
-  need_gb "${TMPDIR:-/tmp}" 2
+  need_gb 6
   "$PYTHON" -m venv $venv >$log 2>&1 || stop "$PYTHON could not create the environment: $(tail -n 1 $log)"
   trap - EXIT
 fi
 
 pip_install() {
-  if ! $venv/bin/python -m pip install --no-deps --no-compile --disable-pip-version-check --progress-bar off "$@" >$log 2>&1; then
+  mkdir -p $venv/tmp # pip unpacks a gigabyte; /tmp is often small
+  if ! TMPDIR=$(pwd)/$venv/tmp $venv/bin/python -m pip install --no-deps --no-compile --disable-pip-version-check \
+    --progress-bar off "$@" >$log 2>&1; then
     if grep -q 'No space left' $log; then
-      stop "the disk ran full during the installation; free about 5 GB and run make again."
+      stop "the disk ran full during the installation; free about 6 GB and run make again."
     fi
-    cp $log setup.log 2>/dev/null || true
-    stop "pip could not install: $(grep '^ERROR' $log | head -n 1 | sed 's/^ERROR: //'). Run make again to retry; the whole story is in setup.log."
+    cp $log setup.log # the next run may start afresh
+    stop "pip could not install: $(grep '^ERROR' $log | head -n 1 | sed 's/^ERROR: //') Run make again to retry; the whole story is in setup.log."
   fi
+  rm -rf $venv/tmp
 }
 
 # pip says little while it unpacks, so count what has arrived. Ends with this script, however that ends.
 progress() {
-  total=$1; shown=
-  while kill -0 $$ 2>/dev/null; do
-    fetched=$(grep -c '^Collecting ' $log 2>/dev/null) || true
-    installed=$(find $venv/lib -path '*/site-packages/*.dist-info' -prune 2>/dev/null | wc -l | tr -d ' ')
-    now="  $fetched fetched, $installed of $total installed"
+  shown=
+  while sleep 5 && kill -0 $$ 2>/dev/null; do
+    now="  $(grep -c '^Collecting ' $log) fetched, $(find $venv/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' | wc -l | tr -d ' ') installed"
     [ "$now" = "$shown" ] || echo "$now"
     shown=$now
-    sleep 5
   done
 }
 
 if ! packages_done; then
   rm -f $stamp
-  count=$(grep -c '==' $lock)
-  echo "Installing $count packages into $venv: about 2 minutes with a fast line, 4 GB on disk. Only the first time."
+  echo "Installing $(grep -c '==' $lock) packages into $venv: about 2 minutes on a fast line, 3.5 GB on disk, only the first time."
   began=$(date +%s)
-  progress "$count" & watcher=$!
+  progress & watcher=$!
   trap 'kill $watcher 2>/dev/null || true' EXIT
   pip_install --require-hashes -r $lock
   kill $watcher 2>/dev/null || true
