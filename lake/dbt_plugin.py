@@ -1,7 +1,7 @@
-"""dbt-duckdb plugin: dbt's in-memory DuckDB sees the lake tables as views, and the materialization `delta` writes to them.
+"""dbt-duckdb plugin: dbt's in-memory DuckDB sees the lake tables as views, and the materialization `delta` writes them.
 
-One snapshot of the lake per dbt invocation: every table is pinned to the version it had when dbt connected, and a model
-to the version that dbt has just written.
+One snapshot of the lake per dbt invocation: every table is pinned to the version that it had when dbt connected, and a
+model to the version that dbt has just written.
 """
 
 import pyarrow as pa
@@ -30,18 +30,18 @@ class Plugin(BasePlugin):
         recursion.register(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """A cursor does not inherit its connection's time zone."""
+        """Set what a cursor does not inherit from its connection."""
         cursor.execute("set timezone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """Replace a lake table by the rows of a relation, in one commit, and show the new version.
+        """Replace a lake table by the rows of a relation, in one commit, and show the new version under its name.
 
         Nothing is written when the lake holds the same rows already, so an unchanged table keeps its version.
 
         Parameters
         ----------
-        target_config : `relation` to read, `location.path` the lake table (`market/bars`), and the model's `config`,
-            of which `partition_by` is used.
+        target_config : `relation` is read, `location.path` names the lake table (`market/bars`), and of the model's
+            `config` its `partition_by` is used when the table is created.
         """
         assert target_config.location is not None
         table = target_config.location.path
@@ -49,25 +49,18 @@ class Plugin(BasePlugin):
             self.configure_cursor(cursor)
             rows = cursor.execute(f"select * from {target_config.relation} order by all").to_arrow_table()
             version = self._lake.version(table)
-            if version is None or not self._holds(cursor, table, rows):
-                partition_by = target_config.config.get("partition_by", [])
-                version = self._lake.replace(table, rows, partition_by=partition_by)
+            if version is None or _fingerprint(cursor, rows) != self._stored_fingerprint(cursor, table, version):
+                version = self._lake.replace(table, rows, partition_by=target_config.config.get("partition_by"))
             duck.define_view(cursor, self._lake, table, version)
 
-    def _holds(self, cursor: DuckDBPyConnection, table: str, rows: pa.Table) -> bool:
-        """Whether a lake table has the same columns and the same set of rows."""
-        duck.define_view(cursor, self._lake, table)
-        view = cursor.table(table.replace("/", "."))
-        if set(zip(view.columns, map(str, view.types), strict=True)) != _columns(cursor, rows):
-            return False
-        row = f"row({', '.join(rows.column_names)})"
-        new, old = (
-            cursor.execute(f"select count(*), sum(hash({row})) from {relation}").fetchone()
-            for relation in ("rows", table.replace("/", "."))
-        )
-        return bool(new == old)
+    def _stored_fingerprint(self, cursor: DuckDBPyConnection, table: str, version: int) -> object:
+        duck.define_view(cursor, self._lake, table, version)
+        return _fingerprint(cursor, cursor.execute(f"from {table.replace('/', '.')}").to_arrow_table())
 
 
-def _columns(cursor: DuckDBPyConnection, rows: pa.Table) -> set[tuple[str, str]]:
-    relation = cursor.from_arrow(rows)
-    return set(zip(relation.columns, map(str, relation.types), strict=True))
+def _fingerprint(cursor: DuckDBPyConnection, rows: pa.Table) -> object:
+    """Equal for tables with the same columns and the same rows, in whatever order."""
+    columns = sorted(rows.column_names)
+    types = [str(rows.schema.field(name).type) for name in columns]
+    content = cursor.execute(f"select count(*), sum(hash({', '.join(columns)})) from rows").fetchone()
+    return columns, types, content
