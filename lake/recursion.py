@@ -1,4 +1,4 @@
-"""The one recursive primitive of the indicators, y[t] = y[t-1] + alpha (x[t] - y[t-1]), as a DuckDB function over lists.
+"""The one recursive primitive, y[t] = y[t-1] + alpha (x[t] - y[t-1]), as a DuckDB function over lists.
 
 EMA, MACD, RSI, ATR and the exponentially weighted variance are this recursion with different `alpha` and inputs;
 everything else in the dbt project is plain SQL.

@@ -1,0 +1,306 @@
+"""The dbt project on real prices: exact to TA-Lib, causal, documented, and safe to run again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import talib
+
+from lake.ingest import ingest, ingest_source, write_instruments
+from lake.settings import Settings
+from lake.sources import EMBEDDED
+from lake.store import Lake
+from lake.tables import TABLES, field_description
+from ml.datasets import FEATURES
+
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+MODELS = ("market/bars", "market/indicators", "market/features")
+# SP500 is the market; IBM and NASDAQ have open, high and low, and IBM's prices are adjusted; WTI has gaps.
+SYMBOLS = {"skfolio": ["SP500", "AAPL"], "bokeh": ["IBM", "AAPL"], "arch": ["NASDAQ", "WTI"]}
+START, CUT, END = date(2000, 1, 1), date(2002, 1, 31), date(2002, 6, 30)
+
+
+@dataclass(frozen=True)
+class Project:
+    """The dbt project on a lake of its own; artefacts go to `target`."""
+
+    home: Path
+    target: Path
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.from_settings(Settings(home=self.home))
+
+    def dbt(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """Run dbt as a user would and return its results by node name."""
+        command = [
+            Path(sys.executable).with_name("dbt"),
+            *arguments,
+            "--project-dir",
+            PROJECT,
+            "--profiles-dir",
+            PROJECT,
+        ]
+        done = subprocess.run(
+            [*command, "--target-path", self.target, "--log-path", self.target],
+            env={**os.environ, "LAKEHOUSE_HOME": str(self.home), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {result["unique_id"]: result["status"] for result in self.artifact("run_results")["results"]}
+
+    def artifact(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.target / f"{name}.json").read_text())
+        return content
+
+    def table(self, name: str) -> pd.DataFrame:
+        frame: pd.DataFrame = self.lake.read(name).to_pandas()
+        return frame.sort_values(["symbol", "ts"], ignore_index=True)
+
+    def state(self) -> dict[str, tuple[int | None, int]]:
+        return {name: (self.lake.version(name), self.lake.row_count(name)) for name in MODELS}
+
+
+def project_on_prices(folder: Path, future: float = 1.0) -> Project:
+    """A lake of real prices, those after `CUT` multiplied by a growing factor unless `future` is 1."""
+    project = Project(folder / "home", folder / "target")
+    write_instruments(project.lake)
+    for name, symbols in SYMBOLS.items():
+        source = EMBEDDED[name]
+        if future == 1.0:
+            ingest_source(project.lake, source, symbols, start=START, end=END)
+            continue
+        bars = source.fetch(symbols, START, END)
+        days = (bars["ts"] - pd.Timestamp(CUT, tz="UTC")).dt.days.clip(lower=0)
+        prices = ["open", "high", "low", "close", "adj_close"]
+        bars[prices] = bars[prices].mul(future ** (days / 30), axis=0)
+        ingest(project.lake, bars, source.name, source.origin)
+    return project
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    project = project_on_prices(tmp_path_factory.mktemp("dbt"))
+    return project, project.dbt("build")
+
+
+@pytest.fixture(scope="module")
+def project(built: tuple[Project, dict[str, Any]]) -> Project:
+    return built[0]
+
+
+def symbols_of(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for symbol, rows in frame.groupby("symbol"):
+        yield str(symbol), rows.reset_index(drop=True)
+
+
+def test_each_recursive_indicator_has_a_passing_unit_test(built: tuple[Project, dict[str, Any]]) -> None:
+    unit_tests = {key.split(".")[-1]: status for key, status in built[1].items() if key.startswith("unit_test.")}
+    assert {
+        "exponential_moving_averages",
+        "relative_strength_index",
+        "moving_average_convergence_divergence",
+        "average_true_range",
+        "ewma_volatility",
+    } <= unit_tests.keys()
+    assert set(unit_tests.values()) == {"pass"}
+
+
+def test_every_data_test_passes_on_real_prices(built: tuple[Project, dict[str, Any]]) -> None:
+    statuses = [status for key, status in built[1].items() if key.startswith("test.")]
+    assert len(statuses) > 30
+    assert set(statuses) == {"pass"}
+
+
+def test_each_series_comes_from_its_preferred_source(project: Project) -> None:
+    sources = project.table("market/bars").groupby("symbol")["source"].unique().str.join(",").to_dict()
+    assert sources == {"AAPL": "skfolio", "IBM": "bokeh", "NASDAQ": "arch", "SP500": "skfolio", "WTI": "arch"}
+
+
+def test_adjusted_returns_are_those_of_the_delivered_adjusted_close(project: Project) -> None:
+    for _, bars in symbols_of(project.table("market/bars")):
+        assert bars["adj_factor"].iloc[0] == 1
+        np.testing.assert_allclose(bars["close_adj"].pct_change(), bars["adj_close"].pct_change(), atol=1e-12)
+
+
+def test_indicators_equal_talib_warm_up_included(project: Project) -> None:
+    indicators = dict(symbols_of(project.table("market/indicators")))
+    for symbol, bars in symbols_of(project.table("market/bars")):
+        high, low, close = (bars[f"{price}_adj"].to_numpy() for price in ("high", "low", "close"))
+        macd, signal, histogram = talib.MACD(close)
+        expected = {
+            **{f"sma_{n}": talib.SMA(close, n) for n in (5, 10, 20, 50, 200)},
+            **{f"ema_{n}": talib.EMA(close, n) for n in (12, 20, 26, 50)},
+            "rsi_14": talib.RSI(close, 14),
+            "macd": macd,
+            "macd_signal": signal,
+            "macd_hist": histogram,
+            **dict(zip(("bb_upper_20", "bb_middle_20", "bb_lower_20"), talib.BBANDS(close, 20, 2, 2), strict=True)),
+            "true_range": np.full(len(close), np.nan),
+            "atr_14": np.full(len(close), np.nan),
+        }
+        if symbol in ("IBM", "NASDAQ"):
+            expected |= {"true_range": talib.TRANGE(high, low, close), "atr_14": talib.ATR(high, low, close, 14)}
+        for name, values in expected.items():
+            np.testing.assert_allclose(
+                indicators[symbol][name], values, rtol=1e-9, atol=1e-9, err_msg=f"{name} of {symbol}"
+            )
+
+
+def test_volatilities_are_what_their_columns_say(project: Project) -> None:
+    for _, rows in symbols_of(project.table("market/indicators")):
+        returns = rows["log_return_1"]
+        for n in (5, 20, 60):
+            expected = returns.rolling(n).std() * np.sqrt(252)
+            np.testing.assert_allclose(rows[f"realized_vol_{n}"], expected, rtol=1e-8)
+        variance = float((returns[1:21] ** 2).mean())
+        expected_ewma = [np.nan] * 20 + [variance]
+        for value in returns[21:]:
+            variance = 0.94 * variance + 0.06 * value**2
+            expected_ewma.append(variance)
+        np.testing.assert_allclose(rows["ewma_vol"], np.sqrt(expected_ewma), rtol=1e-12)
+
+
+def reference_features(bars: pd.DataFrame, indicators: pd.DataFrame) -> pd.DataFrame:
+    """The features of one symbol in pandas, without those of the market."""
+    close, ewma = bars["close_adj"], indicators["ewma_vol"]
+    returns = {n: np.log(close / close.shift(n)) for n in (1, 5, 20)}
+    columns = {f"log_return_{n}": values for n, values in returns.items()}
+    columns |= {f"scaled_return_{n}": values / ewma / np.sqrt(n) for n, values in returns.items()}
+    columns["log_ewma_vol"] = np.log(ewma)
+    columns |= {f"log_vol_{n}": 0.5 * np.log((returns[1] ** 2).rolling(n).mean()) for n in (5, 20, 60)}
+    columns["rsi_14_centered"] = indicators["rsi_14"] / 100 - 0.5
+    columns["macd_hist_scaled"] = indicators["macd_hist"] / close / ewma
+    mean, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
+    columns["bb_percent_b_20"] = (close - mean + 2 * deviation) / (4 * deviation)
+    columns["bb_bandwidth_20"] = 4 * deviation / mean
+    columns |= {f"close_to_sma_{n}": np.log(close / close.rolling(n).mean()) for n in (20, 50, 200)}
+    columns["drawdown_252"] = np.log(close / close.rolling(252).max())
+    return pd.DataFrame(columns)
+
+
+def test_features_are_what_their_columns_say(project: Project) -> None:
+    bars, indicators = (dict(symbols_of(project.table(f"market/{name}"))) for name in ("bars", "indicators"))
+    for symbol, rows in symbols_of(project.table("market/features")):
+        expected = reference_features(bars[symbol], indicators[symbol])
+        assert list(FEATURES[: len(expected.columns)]) == list(expected.columns)
+        for name in expected:
+            np.testing.assert_allclose(rows[name], expected[name], rtol=1e-7, atol=1e-9, err_msg=f"{name} of {symbol}")
+
+
+def test_the_market_is_the_index_at_its_latest_session(project: Project) -> None:
+    features = project.table("market/features").sort_values("ts")
+    names = ["scaled_return_1", "scaled_return_5", "log_ewma_vol", "log_vol_20"]
+    index = features.loc[features["symbol"] == "SP500", ["ts", *names]]
+    expected = pd.merge_asof(features[["symbol", "ts"]], index, on="ts")
+    for name in names:
+        np.testing.assert_array_equal(features[f"market_{name}"], expected[name])
+
+
+def test_another_future_leaves_every_past_row_as_it_was(project: Project, tmp_path: Path) -> None:
+    other = project_on_prices(tmp_path, future=1.5)
+    other.dbt("run")
+
+    def past(it: Project, name: str) -> pd.DataFrame:
+        table = it.table(name)
+        return table[table["ts"] <= pd.Timestamp(CUT, tz="UTC")].drop(
+            columns=["batch_id", "ingested_at"], errors="ignore"
+        )
+
+    for name in MODELS:
+        pd.testing.assert_frame_equal(past(project, name), past(other, name), rtol=1e-12, atol=1e-14)
+    recursive = ["ema_12", "rsi_14", "macd_signal", "atr_14", "ewma_vol"]
+    ours, theirs = (past(it, "market/indicators")[recursive] for it in (project, other))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert not project.table("market/bars")["close"].equals(other.table("market/bars")["close"])
+
+
+def test_running_again_writes_nothing_new_wherever_it_runs(project: Project) -> None:
+    before = project.state()
+    project.dbt("run", TZ="Asia/Tokyo")
+    assert project.state() == before
+
+
+def test_a_dry_run_on_empty_inputs_leaves_the_lake_alone(project: Project) -> None:
+    before = project.state()
+    project.dbt("run", "--empty")
+    assert project.state() == before
+
+
+def test_a_correction_makes_one_new_version(project: Project, tmp_path: Path) -> None:
+    copy = Project(tmp_path / "home", tmp_path / "target")
+    shutil.copytree(project.home, copy.home)
+    bars = EMBEDDED["skfolio"].fetch(["AAPL"], date(2002, 6, 28), END)
+    ingest(copy.lake, bars.assign(close=bars["close"] * 1.01, adj_close=bars["close"] * 1.01), "skfolio", "correction")
+    copy.dbt("run")
+    assert copy.state() == {name: ((version or 0) + 1, rows) for name, (version, rows) in project.state().items()}
+    ours, theirs = (it.table("market/bars").query("symbol == 'AAPL'")["close"].iloc[-1] for it in (project, copy))
+    assert theirs == pytest.approx(ours * 1.01)
+
+
+def test_it_builds_on_a_lake_without_any_bars(tmp_path: Path) -> None:
+    empty = Project(tmp_path / "home", tmp_path / "target")
+    empty.dbt("run")
+    assert {name: rows for name, (_, rows) in empty.state().items()} == dict.fromkeys(MODELS, 0)
+
+
+def test_the_catalogue_is_one_page_with_the_types_of_all_columns(project: Project) -> None:
+    project.dbt("docs", "generate", "--static", "--no-compile")
+    page = (project.target / "static_index.html").read_text()
+    catalog = project.artifact("catalog")
+    types = {name: column["type"] for name, column in catalog["nodes"]["model.lakehouse.features"]["columns"].items()}
+    assert types["ts"] == "TIMESTAMP WITH TIME ZONE"
+    assert [types[name] for name in FEATURES] == ["DOUBLE"] * len(FEATURES)
+    assert "Catalogue of the asset lakehouse" in page
+    assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?://", page)
+
+
+def test_every_model_and_column_is_described(project: Project) -> None:
+    manifest = project.artifact("manifest")
+    nodes = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    missing = [
+        f"{node['name']}.{name}"
+        for node in (*nodes, *manifest["sources"].values(), *manifest["exposures"].values())
+        for name, text in {
+            "": node["description"],
+            **{column["name"]: column["description"] for column in node.get("columns", {}).values()},
+        }.items()
+        if not text
+    ]
+    assert missing == []
+    for table in MODELS:
+        documented = manifest["nodes"][f"model.lakehouse.{table.removeprefix('market/')}"]["columns"]
+        assert set(documented) == set(project.lake.read(table).column_names)
+
+
+def test_sources_are_described_in_the_words_of_their_tables(project: Project) -> None:
+    for source in project.artifact("manifest")["sources"].values():
+        spec = TABLES[f"raw/{source['name']}"]
+        described = {name: column["description"] for name, column in source["columns"].items()}
+        assert described == {field.name: field_description(field) for field in spec.schema}
+        assert source["description"] == spec.description
+
+
+def test_the_features_of_the_models_stand_in_their_order(project: Project) -> None:
+    columns = project.lake.read("market/features").column_names
+    first = columns.index(FEATURES[0])
+    assert tuple(columns[first : first + len(FEATURES)]) == tuple(FEATURES)
+
+
+def test_exposures_name_what_rests_on_the_features(project: Project) -> None:
+    exposures = project.artifact("manifest")["exposures"]
+    assert {key.split(".")[-1] for key in exposures} >= {"prediction_api", "return_5d", "volatility_5d"}
+    assert all("model.lakehouse.features" in it["depends_on"]["nodes"] for it in exposures.values())
