@@ -1,4 +1,4 @@
-"""Forecasting: champions in, one row of `forecasts/predictions` a symbol and target out."""
+"""Forecasting: champions in, one row of `forecasts/predictions` a symbol and target out, stored once."""
 
 import hashlib
 import json
@@ -8,12 +8,15 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lake.store import Lake
 from lake.tables import TABLES
 from ml.artifact import LoadedModel, volatility_scale
 from ml.datasets import TARGETS, FloatArray, Panel, RowIndex
 
-SCHEMA: pa.Schema = TABLES["forecasts/predictions"].schema
+PREDICTIONS = "forecasts/predictions"
+SCHEMA: pa.Schema = TABLES[PREDICTIONS].schema
 
 
 def forecast(
@@ -65,6 +68,26 @@ def forecast(
     ]
     records.sort(key=lambda r: (r["symbol"], r["target"]))
     return pa.Table.from_pylist(records, schema=SCHEMA)
+
+
+def store(lake: Lake, table: pa.Table) -> int:
+    """Write what is new of a table from `forecast`, in one commit; the number of rows written.
+
+    A forecast that the lake holds already stays as it is. One whose numbers changed, because a correction of the past
+    changed its features, takes the place of the old one.
+    """
+    if not lake.exists(PREDICTIONS):
+        lake.create(PREDICTIONS)
+    columns = ("mean", "last_price")
+    ids = table["id"].to_pylist()
+    known = lake.read(PREDICTIONS, ["id", *columns], pc.field("id").isin(ids)).to_pandas().set_index("id")
+    before, now = known.reindex(ids)[list(columns)].to_numpy(), table.select(columns).to_pandas().to_numpy()
+    changed = ~np.isclose(now, before, rtol=1e-6, atol=1e-12).all(axis=1)
+    if changed.any():
+        rows = table.filter(pa.array(changed))
+        quoted = ", ".join(f"'{i}'" for i in rows["id"].to_pylist())
+        lake.replace(PREDICTIONS, rows, predicate=f"id IN ({quoted})")
+    return int(changed.sum())
 
 
 def newest_rows(panel: Panel, lookback: int) -> RowIndex:

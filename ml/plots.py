@@ -1,10 +1,11 @@
-"""Plots: small PNG pictures of a training and of a symbol, for Dagster metadata and MLflow runs."""
+"""Plots: small PNG pictures of a training, of its forecasts and of a symbol, for Dagster metadata and MLflow runs."""
 
 import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ml.training import TrainingResult
 
@@ -75,6 +76,23 @@ def coverage(result: TrainingResult) -> bytes:
     return _png(figure)
 
 
+def forecasts(predictions: pa.Table) -> bytes:
+    """Newest forecast of every symbol with its 90 % interval, one panel a target."""
+    rows = pd.DataFrame(predictions.to_pylist())
+    targets = sorted(rows["target"].unique())
+    figure, axes = _figure(len(targets), height=1.2 + 0.17 * rows["symbol"].nunique())
+    for axis, target in zip(axes, targets, strict=True):
+        part = rows.loc[rows["target"] == target].sort_values("symbol", ascending=False)
+        ninety = [next(i for i in intervals if i["level"] == 0.90) for intervals in part["intervals"]]
+        axis.hlines(
+            part["symbol"], [i["lower"] for i in ninety], [i["upper"] for i in ninety], color=MUTED, linewidth=3
+        )
+        axis.scatter(part["mean"], part["symbol"], color=ACCENT, s=14, zorder=3)
+        axis.set(title=f"{target}, 90 % interval")
+        axis.tick_params(axis="y", labelsize=7)
+    return _png(figure)
+
+
 def symbol_overview(bars: pd.DataFrame, symbol: str, sessions: int = 504) -> bytes:
     """Price with its averages and bands, RSI and MACD of one symbol.
 
@@ -100,10 +118,10 @@ def symbol_overview(bars: pd.DataFrame, symbol: str, sessions: int = 504) -> byt
     return _png(figure)
 
 
-def _figure(panels: int) -> "tuple[Figure, list[Axes]]":
+def _figure(panels: int, height: float = 3.4) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * panels, 3.4), layout="constrained")
+    figure = Figure(figsize=(4.8 * panels, height), layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 

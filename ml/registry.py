@@ -20,7 +20,14 @@ from ml.training import Candidate, TrainingResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION = "champion"
+CHALLENGER, BASELINE, CHAMPION = "challenger", "baseline", "champion"
+
+
+@dataclass(frozen=True)
+class Promotion(Decision):
+    """A decision that was carried out: `version` carries the alias `champion` (None where none ever passed)."""
+
+    version: str | None
 
 
 @dataclass(frozen=True)
@@ -105,14 +112,38 @@ class Registry:
         lake_versions: Mapping[str, int],
         code_version: str,
     ) -> dict[str, Registered]:
-        """Register challenger and baseline under the target's name; by candidate name.
+        """Register challenger and baseline under the target's name, with aliases of that name; by candidate name.
 
         A version with the same digest (graph, contract, lake versions) is reused, so registering twice changes nothing.
+        The decision is kept with the challenger, for `promote`.
         """
-        return {
-            candidate.model: self._register(candidate, result, decision, lake_versions, code_version)
+        registered = {
+            candidate.model: self._register(candidate, result, lake_versions, code_version)
             for candidate in (result.challenger, result.baseline)
         }
+        name, challenger = result.target.name, registered[result.challenger.model].version
+        self.client.set_model_version_tag(name, challenger, "decision", json.dumps(asdict(decision)))
+        self.set_alias(name, challenger, CHALLENGER)
+        self.set_alias(name, registered[result.baseline.model].version, BASELINE)
+        return registered
+
+    def promote(self, name: str) -> Promotion:
+        """Carry out the decision on the newest challenger: its winner gets the alias `champion`.
+
+        A decision that did not pass moves nothing.
+
+        Raises
+        ------
+        MlflowException
+            If nothing was registered under `name` yet.
+        """
+        challenger = self.client.get_model_version_by_alias(name, CHALLENGER)
+        decision = Decision(**json.loads(challenger.tags["decision"]))
+        if decision.passed:
+            winner = challenger if decision.learned else self.client.get_model_version_by_alias(name, BASELINE)
+            self.set_alias(name, str(winner.version))
+        champion = self._by_alias(name, CHAMPION)
+        return Promotion(**asdict(decision), version=str(champion.version) if champion else None)
 
     def set_alias(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Point the alias of a registered model at a version."""
@@ -120,15 +151,8 @@ class Registry:
 
     def champion(self, name: str) -> LoadedModel | None:
         """The version that carries the alias `champion`; None before the first."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            version = self.client.get_model_version_by_alias(name, CHAMPION)
-        except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                return None
-            raise
-        return self._load(version)
+        version = self._by_alias(name, CHAMPION)
+        return self._load(version) if version else None
 
     def load(self, name: str, version: str) -> LoadedModel:
         """A registered version. Raises `MlflowException` where there is none."""
@@ -142,7 +166,6 @@ class Registry:
         self,
         candidate: Candidate,
         result: TrainingResult,
-        decision: Decision,
         lake_versions: Mapping[str, int],
         code_version: str,
     ) -> Registered:
@@ -169,10 +192,21 @@ class Registry:
                 "digest": digest,
                 "lake_versions": json.dumps(dict(lake_versions), sort_keys=True),
                 "code_version": code_version,
-                **_tags(candidate, result, decision),
+                **_tags(candidate, result),
             },
         )
         return Registered(name, str(version.version), candidate.model, digest, created=True)
+
+    def _by_alias(self, name: str, alias: str) -> Any:
+        """The model version behind an alias; None where model or alias does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
 
     def _load(self, version: Any) -> LoadedModel:
         from mlflow.artifacts import download_artifacts
@@ -183,7 +217,7 @@ class Registry:
         return LoadedModel(version.name, str(version.version), version.run_id, onnx)
 
 
-def _tags(candidate: Candidate, result: TrainingResult, decision: Decision) -> dict[str, str]:
+def _tags(candidate: Candidate, result: TrainingResult) -> dict[str, str]:
     return {
         "model": candidate.model,
         "learned": json.dumps(candidate.learned),
@@ -194,7 +228,6 @@ def _tags(candidate: Candidate, result: TrainingResult, decision: Decision) -> d
         "parity": f"{candidate.parity:.3g}",
         "conformal": json.dumps(asdict(candidate.contract.conformal)),
         "split": json.dumps(result.split_dates),
-        "decision": json.dumps(asdict(decision)),
     }
 
 

@@ -108,6 +108,7 @@ def _import_keras(seed: int) -> Any:
     import keras
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     return keras
