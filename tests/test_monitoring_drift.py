@@ -103,6 +103,14 @@ def test_series_that_ended_or_began_in_between_are_left_out() -> None:
     assert len(report.reference) == 252 * 4
 
 
+def test_the_past_of_a_few_series_sets_no_threshold_for_many() -> None:
+    returns = market(9)
+    returns.iloc[:400, 2:] = np.nan
+    report = data_drift(features(returns))
+    assert report.history.index.min() > returns.index[400 + int(0.9 * 252)]
+    assert not report.calibrated
+
+
 def test_one_series_with_a_day_of_its_own_makes_no_session() -> None:
     returns = market(4)
     returns.loc[returns.index[-1] + pd.Timedelta(days=1)] = [0.01] + [np.nan] * 5
