@@ -1,0 +1,101 @@
+"""Prometheus metrics of the process: requests by route template, and the age of what is served."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.state import ServingState
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class RequestMetrics:
+    """Middleware that counts and times requests; one registry an app, so that several can live in a process."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self.app = app
+        self.requests = Counter("http_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time from request to last byte of the answer.",
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.in_flight = Gauge("http_requests_in_flight", "Requests being answered.", registry=registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        base = scope.get("root_path", "")
+        status = 500  # of an exception that passes through
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        started = time.perf_counter()
+        with self.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, observe)
+            finally:
+                # Labels are from closed sets: a client cannot make new time series by asking for odd paths.
+                folder = scope.get("root_path", "").removeprefix(base)  # of the mounted files
+                route = getattr(scope.get("route"), "path", folder or "other")
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self.seconds.labels(method, route).observe(time.perf_counter() - started)
+                self.requests.labels(method, route, status).inc()
+
+
+class SnapshotMetrics(Collector):
+    """Reads the served state when it is asked, so that the numbers are never older than the question."""
+
+    def __init__(self, state: ServingState) -> None:
+        self.state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of the current snapshot; versions and ages are absent while there is none."""
+        snapshot = self.state.snapshot
+        yield GaugeMetricFamily(
+            "lakehouse_ready",
+            "1 when forecasts can be answered.",
+            int(bool(snapshot and snapshot.predictions)),
+        )
+        yield CounterMetricFamily(
+            "lakehouse_refresh_failures", "Looks at the lake that failed.", self.state.failed_refreshes
+        )
+        if snapshot is None:
+            return
+        yield GaugeMetricFamily(
+            "lakehouse_snapshot_version", "Version of the predictions table that is served.", snapshot.version
+        )
+        as_of = GaugeMetricFamily(
+            "lakehouse_forecast_as_of_timestamp_seconds", "Newest session with a forecast.", labels=["target"]
+        )
+        age = GaugeMetricFamily(
+            "lakehouse_forecast_age_seconds",
+            "Time since the newest session with a forecast.",
+            labels=["target"],
+        )
+        now = datetime.now(UTC)
+        for target, session in snapshot.newest().items():
+            as_of.add_metric([target], session.timestamp())
+            age.add_metric([target], (now - session).total_seconds())
+        yield from (as_of, age)
+
+
+def build_registry(state: ServingState) -> CollectorRegistry:
+    """A registry with the metrics of the process and of the served state."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(SnapshotMetrics(state))
+    return registry

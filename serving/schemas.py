@@ -1,0 +1,185 @@
+"""What the API answers: one pydantic model a document, with the meaning and unit of every field."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+
+class Interval(BaseModel):
+    """A prediction interval that was calibrated on past forecasts (conformal)."""
+
+    level: FiniteFloat = Field(gt=0, lt=1, description="Probability that the outcome lies inside.", examples=[0.9])
+    lower: FiniteFloat = Field(description="Lower bound, in the unit of the mean.", examples=[-0.0538])
+    upper: FiniteFloat = Field(description="Upper bound, in the unit of the mean.", examples=[0.0571])
+
+
+class ModelVersion(BaseModel):
+    """The registered model version that made a forecast."""
+
+    name: str = Field(description="Name in the model registry.", examples=["return_5d"])
+    version: str = Field(description="Version in the model registry.", examples=["3"])
+
+
+class Forecast(BaseModel):
+    """One forecast of one target."""
+
+    id: str = Field(description="Identifies the forecast for ever.", examples=["9f3c2a61b0d4e875"])
+    target: str = Field(
+        description="`return_5d`: log return over the next 5 trading days. `volatility_5d`: realised volatility "
+        "over the next 5 trading days (not annualised).",
+        examples=["return_5d"],
+    )
+    horizon: int = Field(ge=1, description="Trading days ahead.", examples=[5])
+    mean: FiniteFloat = Field(description="Expected value: a log return, or a volatility.", examples=[0.0016])
+    price: FiniteFloat | None = Field(
+        description="The mean as a price: last_price * exp(mean). Null where the target is not a return.",
+        examples=[129.81],
+    )
+    intervals: list[Interval] = Field(description="Prediction intervals, narrowest first.")
+    model: ModelVersion
+    lake_versions: dict[str, int] = Field(
+        description="Version of each lake table that the forecast was computed from.",
+        examples=[{"market/features": 12}],
+    )
+    as_of: datetime | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Present only where this target's newest forecast is older than the symbol's `as_of`: "
+        "the session it was made after.",
+    )
+    last_price: FiniteFloat | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Present only together with this forecast's own `as_of`: the price on that session.",
+    )
+
+
+class Prediction(BaseModel):
+    """The newest forecasts of one symbol."""
+
+    symbol: str = Field(examples=["AAPL"])
+    as_of: datetime = Field(
+        description="Session after whose close the forecasts were made, 00:00 UTC.",
+        examples=["2022-12-28T00:00:00Z"],
+    )
+    last_price: FiniteFloat = Field(description="Last price on `as_of`, as delivered.", examples=[129.61])
+    forecasts: list[Forecast] = Field(description="One a target.")
+
+
+class Predictions(BaseModel):
+    """The newest forecasts of several symbols."""
+
+    predictions: list[Prediction]
+
+
+class SymbolSummary(BaseModel):
+    """A symbol that has forecasts."""
+
+    symbol: str = Field(examples=["AAPL"])
+    as_of: datetime = Field(description="Newest session with a forecast.", examples=["2022-12-28T00:00:00Z"])
+    last_price: FiniteFloat = Field(description="Last price on `as_of`, as delivered.", examples=[129.61])
+    targets: list[str] = Field(description="Targets with a forecast.", examples=[["return_5d", "volatility_5d"]])
+
+
+class Symbols(BaseModel):
+    """All symbols that have forecasts."""
+
+    symbols: list[SymbolSummary]
+
+
+class ChampionVersion(BaseModel):
+    """The version that the registry's alias `champion` points at."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str = Field(examples=["3"])
+    run_id: str | None = Field(description="MLflow run that trained it.")
+    created_at: datetime = Field(description="When it was registered, UTC.")
+    tags: dict[str, str] = Field(description="Tags of the version in the registry.")
+
+
+class RegisteredModel(BaseModel):
+    """A model of the registry, and what of it is served."""
+
+    name: str = Field(examples=["return_5d"])
+    champion: ChampionVersion | None = Field(description="Null where no version is the champion.")
+    serving: list[str] = Field(
+        description="Versions behind the forecasts that are served now; more than the champion only while "
+        "it has not yet made its forecast of a symbol's newest session.",
+        examples=[["3"]],
+    )
+
+
+class RegisteredModels(BaseModel):
+    """All models that are registered or served."""
+
+    models: list[RegisteredModel]
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Readiness(BaseModel):
+    """What is served, and whatever keeps it from being up to date."""
+
+    ready: bool = Field(description="Whether forecasts can be answered.")
+    snapshot_version: int = Field(description="Version of the lake table `forecasts/predictions` that is served.")
+    symbols: int = Field(description="Symbols served.", examples=[32])
+    forecasts: int = Field(description="Forecasts served.", examples=[64])
+    newest_as_of: datetime = Field(description="Newest session served.", examples=["2022-12-28T00:00:00Z"])
+    loaded_at: datetime = Field(description="When this state was loaded, UTC.")
+    reasons: list[str] = Field(
+        description="Empty when all is well. Otherwise why the last good state is served on.", examples=[[]]
+    )
+
+
+class ParameterError(BaseModel):
+    """What is wrong with one parameter."""
+
+    parameter: str = Field(examples=["symbols"])
+    location: str = Field(description="path, query, header or body.", examples=["query"])
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457), as `application/problem+json`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(default="about:blank", description="`about:blank`: the status says it.")
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What happened and what to do about it.")
+    instance: str = Field(description="Path of the request.", examples=["/v1/predictions/APPL"])
+    symbols: list[str] | None = Field(default=None, description="With an unknown symbol: known ones, nearest first.")
+    errors: list[ParameterError] | None = Field(default=None, description="With 422: one a wrong parameter.")
+    reasons: list[str] | None = Field(default=None, description="With 503: what is missing.")
+
+
+def _check_symbols(value: str | None) -> str | None:
+    if value is not None and not all(part.strip() for part in value.split(",")):
+        raise ValueError("must be symbols separated by commas, for example AAPL,MSFT")
+    return value
+
+
+class PredictionsQuery(BaseModel):
+    """Query of `GET /v1/predictions`; a parameter that does not exist is an error, not all symbols."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    symbols: Annotated[str | None, AfterValidator(_check_symbols)] = Field(
+        default=None,
+        max_length=4096,
+        description="Symbols separated by commas, upper or lower case. All when absent.",
+        examples=["AAPL,MSFT"],
+    )
+
+    def names(self) -> list[str] | None:
+        """The symbols asked for, each once, in the order of asking; None for all."""
+        if self.symbols is None:
+            return None
+        return list(dict.fromkeys(part.strip() for part in self.symbols.split(",")))

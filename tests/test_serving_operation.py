@@ -1,0 +1,157 @@
+"""What people and machines see of the serving process besides forecasts: pages, files, metrics, its weight."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lake.settings import Settings
+from tests.serving_kit import (
+    SESSION,
+    make_settings,
+    problem,
+    serve,
+    session,
+    write,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's own use of SQLAlchemy
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return make_settings(tmp_path, tmp_path_factory)
+
+
+def test_reports_are_listed_newest_first_and_nothing_outside_their_folder_is_served(settings: Settings) -> None:
+    write(settings, session("AAPL"))
+    (settings.home / "secret.html").write_text("secret")
+    with serve(settings) as client:
+        assert "No report yet" in client.get("/reports").text
+        assert client.get("/reports/data_drift/none.html").status_code == 404
+        drift = settings.reports_dir / "data_drift"
+        drift.mkdir(parents=True)
+        for age, name in enumerate(("old", "new & <b>")):
+            for suffix in ("html", "json"):
+                (drift / f"{name}.{suffix}").write_text(f"report {name}")
+                os.utime(drift / f"{name}.{suffix}", (1_700_000_000 + age, 1_700_000_000 + age))
+        index = client.get("/reports")
+        assert index.status_code == 200
+        assert "new &amp; &lt;b&gt;" in index.text
+        assert index.text.index("new &amp;") < index.text.index(">old<")
+        assert client.get("/reports/data_drift/new%20%26%20%3Cb%3E.html").text == "report new & <b>"
+        (settings.reports_dir / "link.html").symlink_to(settings.home / "secret.html")
+        for attempt in ("../secret.html", "%2e%2e/secret.html", "data_drift/..%2f..%2fsecret.html", "link.html", "%00"):
+            answer = httpx.Request("GET", client.base_url)
+            answer.url = answer.url.copy_with(raw_path=f"/reports/{attempt}".encode())
+            problem(client.send(answer), 404)
+
+
+def test_the_catalogue_is_served_once_it_is_there(settings: Settings) -> None:
+    write(settings, session("AAPL"))
+    with serve(settings) as client:
+        assert "no data catalogue yet" in problem(client.get("/catalog"), 404)["detail"]
+        assert "<h1>" in client.get("/catalog", headers={"accept": "text/html,*/*"}).text
+        settings.catalog_dir.mkdir()
+        (settings.catalog_dir / "index.html").write_text("<title>dbt</title>")
+        for path in ("/catalog", "/catalog/", "/catalog/index.html"):
+            assert client.get(path).text == "<title>dbt</title>"
+
+
+def test_the_pages_work_without_a_network(settings: Settings) -> None:
+    write(settings, session("AAPL"))
+    with serve(settings) as client:
+        assets = re.findall(r'(?:src|href)="([^"]+)"', client.get("/docs").text)
+        assert len(assets) == 3
+        for asset in assets:
+            assert re.match("/[^/]", asset)
+            assert client.get(asset).status_code == 200
+        landing = client.get("/").text
+        assert f"http://{settings.host}:{settings.dagster_port}" in landing
+        for path in ("/docs", "/reports", "/v1/predictions/AAPL", "/v1/models", "/v1/symbols", "/readyz", "/metrics"):
+            assert f'href="{path}"' in landing
+            assert client.get(path).status_code == 200
+        assert not re.findall(r"(?:src|url)[=(]", landing)
+
+
+def test_metrics_count_requests_by_route_and_tell_the_age_of_the_forecasts(settings: Settings) -> None:
+    version = write(settings, session("AAPL"))
+    with serve(settings) as client:
+        for symbol in ("AAPL", "MSFT", "XOM"):
+            client.get(f"/v1/predictions/{symbol}")
+        client.get("/nothing/here")
+        client.get("/reports/none.html")
+        client.request("PROPFIND", "/v1/predictions/AAPL")
+        samples = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            for sample in family.samples
+        }
+    route = "/v1/predictions/{symbol}"
+    assert samples[("http_requests_total", *sorted(("GET", route, "200")))] == 1
+    assert samples[("http_requests_total", *sorted(("GET", route, "404")))] == 2
+    assert samples[("http_requests_total", *sorted(("other", route, "405")))] == 1
+    assert samples[("http_requests_total", *sorted(("GET", "other", "404")))] == 1
+    assert samples[("http_requests_total", *sorted(("GET", "/reports", "404")))] == 1
+    assert samples[("http_request_duration_seconds_count", *sorted(("GET", route)))] == 3
+    assert samples[("http_requests_in_flight",)] == 1
+    assert samples[("lakehouse_snapshot_version",)] == version
+    assert samples[("lakehouse_forecast_as_of_timestamp_seconds", "return_5d")] == SESSION.timestamp()
+    assert samples[("lakehouse_forecast_age_seconds", "volatility_5d")] > 0
+
+
+SERVING_PROCESS = """
+import json, os, sys, threading, time, urllib.request
+started = float(sys.argv[2])
+import uvicorn
+config = uvicorn.Config("serving.app:create_app", factory=True, port=int(sys.argv[1]), log_level="warning")
+server = uvicorn.Server(config)
+threading.Thread(target=server.run, daemon=True).start()
+ready = False
+while not ready:
+    time.sleep(0.01)
+    try:
+        ready = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/readyz").status == 200
+    except OSError:
+        pass
+seconds = time.time() - started
+for path in ("/", "/docs", "/openapi.json", "/reports", "/metrics", "/v1/models", "/v1/symbols", "/v1/predictions"):
+    urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}{path}").read()
+memory = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+modules = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"seconds": seconds, "megabytes": memory / 1024, "modules": modules}))
+"""
+
+
+def test_the_serving_process_is_light_and_imports_no_training_or_orchestration_library(settings: Settings) -> None:
+    write(settings, session(*(f"S{number}" for number in range(32))))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = os.environ | {
+        "LAKEHOUSE_HOME": str(settings.home),
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "no_proxy": "127.0.0.1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SERVING_PROCESS, str(port), str(time.time())],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    heavy = {"dagster", "tensorflow", "keras", "mlflow", "evidently", "sklearn", "scipy", "pandas", "duckdb", "dbt"}
+    assert heavy.isdisjoint(found["modules"])
+    assert found["megabytes"] < 200
+    assert found["seconds"] < 10  # 3 s where nothing else runs; `make bench` measures that
