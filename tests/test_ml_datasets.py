@@ -45,7 +45,7 @@ def test_labels_refuse_unsorted_rows() -> None:
 
 
 def test_a_window_ends_at_its_row_and_stays_inside_its_symbol() -> None:
-    features = universe(3, 80)
+    features = universe(3, 80).fillna(0.0)  # no warm-up: a symbol's first row follows the last of the one before it
     features.loc[50, "rsi_14_centered"] = np.nan
     panel = Panel.of(features.sample(frac=1, random_state=1))
     rows = panel.rows(10)
