@@ -21,7 +21,11 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Show the lake on a new connection. Raw tables are created first: a missing source would stop the build."""
         self._connection = conn
-        self._lake = Lake.from_settings(get_settings())
+        settings = get_settings()
+        conn.execute(
+            "set global temp_directory = ?", [str(settings.home / "tmp")]
+        )  # else spills into the caller's folder
+        self._lake = Lake.from_settings(settings)
         for table in TABLES:
             if table.startswith("raw/"):
                 self._lake.create(table)

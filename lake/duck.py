@@ -23,7 +23,7 @@ def connect(lake: Lake, versions: Mapping[str, int] | None = None) -> duckdb.Duc
 
 def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, versions: Mapping[str, int] | None = None) -> None:
     """Load the Delta extension from its wheel and define a view for every table of the lake."""
-    connection.execute("set timezone = 'UTC'")
+    connection.execute("set global timezone = 'UTC'")
     _load(connection, "delta")
     if is_remote(lake.uri):
         _load(connection, "httpfs")

@@ -139,6 +139,17 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = ()) -> int:
     return version
 
 
+def unbalanced_batches(lake: Lake) -> list[str]:
+    """Batches whose counts do not add up, or are not those of the rows in `raw/bars` and `raw/rejects`; sorted ids."""
+    ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
+    wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
+    for column, table in (("accepted", "raw/bars"), ("rejected", "raw/rejects")):
+        rows = lake.read(table, ["batch_id"]).to_pandas()["batch_id"].value_counts().rename("rows")
+        both = ledger[column].to_frame().join(rows, how="outer").fillna(0)
+        wrong |= set(both.index[both[column] != both["rows"]])
+    return sorted(wrong)
+
+
 def _payload_hash(bars: pd.DataFrame, unreadable: pd.Series | None) -> str:
     frame = bars[list(BAR_COLUMNS)] if unreadable is None else bars.assign(unreadable=unreadable.fillna(""))
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()

@@ -3,7 +3,10 @@
 import pandas as pd
 import pandera.pandas as pa
 
-_PRICE = pa.Check.gt(0, name="price_positive", error="prices must be above 0")
+_PRICE = [
+    pa.Check.gt(0, name="price_positive", error="prices must be above 0"),
+    pa.Check.lt(float("inf"), name="price_finite", error="prices must be finite"),
+]
 
 BARS = pa.DataFrameSchema(
     {
@@ -70,7 +73,7 @@ def broken_rules(bars: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     -------
     Frame indexed like the bad rows of `bars`, with the columns `rule` and `reason`.
     """
-    failures = [_schema_failures(bars), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
+    failures = [schema_failures(bars), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
     duplicated = bars.duplicated(["symbol", "interval", "ts"], keep="last")
     failures.append(_flag(duplicated, "duplicate_key", "a later row of the batch has the same symbol, interval and ts"))
     found = join_failures(*failures)
@@ -83,12 +86,18 @@ def join_failures(*failures: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found) if found else pd.DataFrame({"rule": [], "reason": []}, dtype=object)
 
 
-def _schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
+def schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
+    """The first broken rule of `BARS` of every bad row; columns `rule` and `reason`, index that of the bad rows.
+
+    Raises
+    ------
+    pandera.errors.SchemaErrors : a column is missing or has another type, which is a fault of the source's code.
+    """
     try:
         BARS.validate(bars, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
-        if cases["index"].isna().any():  # a whole column is missing or of another type: a fault of the source's code
+        if cases["index"].isna().any():
             raise
         names = {check.error: check.name for check in _all_checks()}
         missing = cases["check"].eq("not_nullable")
@@ -96,7 +105,9 @@ def _schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
             rule=cases["check"].map(names).where(~missing, cases["column"].astype(str) + "_missing"),
             reason=cases["check"].where(~missing, cases["column"].astype(str) + " is missing"),
         )
-        cases = cases.sort_values("column", key=lambda names: names.map(_POSITION).fillna(len(_POSITION)))
+        # The rule of one field explains more than one between fields: it comes first.
+        position = cases["column"].map(_POSITION).where(cases["schema_context"] == "Column", len(_POSITION))
+        cases = cases.assign(position=position).sort_values("position", kind="stable")
         return cases.drop_duplicates("index").set_index("index")[["rule", "reason"]]
     return join_failures()
 

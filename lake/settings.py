@@ -44,9 +44,7 @@ class Settings(BaseSettings):
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
     )
-    host: str = Field(
-        default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on."
-    )
+    host: str = Field(default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.")
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     mlflow_port: int = Field(
@@ -62,9 +60,7 @@ class Settings(BaseSettings):
     def _fill_defaults_below_home(self) -> "Settings":
         self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
         self.landing_uri = _absolute_uri(self.landing_uri or str(self.home / "landing"))
-        self.mlflow_tracking_uri = (
-            self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
-        )
+        self.mlflow_tracking_uri = self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
         return self
 
     @property

@@ -5,16 +5,19 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from lake.settings import Settings
 from lake.tables import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds  # imports pandas, which the API does without
 
 _COMMIT_ATTEMPTS = 8
 
@@ -43,7 +46,7 @@ class Lake:
 
     def exists(self, table: str) -> bool:
         """Whether the table has at least one committed version."""
-        return DeltaTable.is_deltatable(self.path(table), self.storage_options)
+        return self.version(table) is not None
 
     def tables(self) -> list[str]:
         """Names of all tables that exist, sorted."""
@@ -118,20 +121,23 @@ class Lake:
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""
         try:
-            return self._table(table, without_files=True).version()
+            return self._table(table).version()
         except TableNotFoundError:
             return None
+
+    def columns(self, table: str) -> list[str]:
+        """Names of a table's columns."""
+        return [field.name for field in self._table(table).schema().fields]
 
     def row_count(self, table: str, version: int | None = None) -> int:
         """Number of rows, from the table's own statistics."""
         return self._table(table, version).count()
 
-    def _table(self, table: str, version: int | None = None, without_files: bool = False) -> DeltaTable:
+    def _table(self, table: str, version: int | None = None) -> DeltaTable:
         return DeltaTable(
             self.path(table),
             version=version,
             storage_options=self.storage_options,
-            without_files=without_files,
         )
 
     def _filesystem(self, table: str) -> pafs.FileSystem:

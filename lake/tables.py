@@ -173,7 +173,9 @@ DATA_DRIFT = _spec(
         _field("as_of", UTC_TIMESTAMP, "Newest session of the current window.", nullable=False),
         _field("monitor", pa.string(), "Column of market/features that is watched.", nullable=False),
         _field("distance", pa.float64(), "Wasserstein distance between the two windows, scaled.", nullable=False),
-        _field("threshold", pa.float64(), "Quantile of that distance between past windows.", nullable=False),
+        _field(
+            "threshold", pa.float64(), "Quantile of that distance between past windows; null while they are too few."
+        ),
         _field("drifted", pa.bool_(), "Whether the distance exceeds the threshold.", nullable=False),
         _field("dagster_run_id", pa.string(), "Run that measured it; also the name of its report.", nullable=False),
     ],

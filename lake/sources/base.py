@@ -51,7 +51,7 @@ def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: dat
 
 def closes_to_bars(closes: pd.DataFrame, asset_class: str, currency: str = "USD") -> pd.DataFrame:
     """Bars of a wide table of closes (index: session, a column a symbol); open, high, low and volume stay null."""
-    long = closes.rename_axis(index="ts", columns="symbol").stack(future_stack=True).rename("close").reset_index()
+    long = closes.rename_axis(index="ts").melt(var_name="symbol", value_name="close", ignore_index=False).reset_index()
     long["ts"] = pd.to_datetime(long["ts"], utc=True)
     return long.assign(
         asset_class=asset_class,

@@ -8,7 +8,7 @@ import pandas as pd
 from lake.sources.base import closes_to_bars, cut
 
 # Adjusted closes are rounded to 3 decimals: before 2000 that is up to 1 % of a price.
-FIRST_SESSION = "2000-01-01"
+FIRST_SESSION = pd.Timestamp("2000-01-01")
 
 
 class SkfolioSource:
@@ -23,8 +23,8 @@ class SkfolioSource:
 
         bars = pd.concat(
             [
-                closes_to_bars(load_sp500_dataset().loc[FIRST_SESSION:], "equity"),
-                closes_to_bars(load_sp500_index().loc[FIRST_SESSION:], "index", "USD"),
+                closes_to_bars(load_sp500_dataset().truncate(before=FIRST_SESSION), "equity"),
+                closes_to_bars(load_sp500_index().truncate(before=FIRST_SESSION), "index", "USD"),
                 closes_to_bars(load_factors_dataset(), "etf"),
             ],
             ignore_index=True,

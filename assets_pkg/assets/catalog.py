@@ -1,0 +1,40 @@
+"""catalog: the dbt documentation of every table and column, published as one page at /catalog."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets_pkg.conditions import FOLLOW_UPSTREAM
+from assets_pkg.resources.dbt import DbtResource
+from assets_pkg.resources.lakehouse import LakehouseResource
+
+
+@dg.asset(
+    key=["catalog", "dbt_docs"],
+    description="dbt's data catalogue: lineage, columns, tests and SQL of every table, as one static page.",
+    group_name="catalog",
+    owners=["team:analytics-engineering"],
+    kinds={"dbt"},
+    deps=[["market", "features"]],
+    automation_condition=FOLLOW_UPSTREAM,
+    pool="dbt",
+)
+def dbt_docs(dbt: DbtResource, lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+    """Generate the page and put it in place whole."""
+    page = lakehouse.settings.catalog_dir / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dbt-") as target:
+        invocation = dbt.cli(["docs", "generate", "--static"], target_path=Path(target)).wait()
+        catalog = invocation.get_artifact("catalog.json")
+        part = page.with_suffix(".part")
+        shutil.copyfile(Path(target) / "static_index.html", part)
+        os.replace(part, page)
+    tables = {**catalog["sources"], **catalog["nodes"]}
+    columns = sum(len(table["columns"]) for table in tables.values())
+    return dg.MaterializeResult(
+        metadata={"tables": len(tables), "columns": columns, "path": dg.MetadataValue.path(page)}
+    )

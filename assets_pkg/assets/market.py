@@ -1,0 +1,82 @@
+"""market: what dbt builds, current bars, indicators and model features; dbt's tests become asset checks."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
+
+from assets_pkg.conditions import FOLLOW_UPSTREAM
+from assets_pkg.metadata import data_version, picture, table_metadata
+from assets_pkg.resources.dbt import DbtResource
+from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.store import Lake
+
+
+class Translator(DagsterDbtTranslator):
+    """A dbt model or source `x` in schema `s` is the asset `s/x` in group `s`, and the lake table `s/x`."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """The spec that dagster-dbt derives, with our key, group, kinds and automation."""
+        props = self.get_resource_props(manifest, unique_id)
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        return spec.replace_attributes(
+            key=[props["schema"], props["name"]],
+            group_name=props["schema"],
+            owners=["team:analytics-engineering"],
+            kinds={"dbt", "duckdb", "delta"},
+            automation_condition=FOLLOW_UPSTREAM,
+        )
+
+
+def market_assets(manifest: Path) -> dg.AssetsDefinition:
+    """The dbt models of a manifest as assets."""
+    translator = Translator(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="market", pool="dbt")
+    def market(context: dg.AssetExecutionContext, dbt: DbtResource, lakehouse: LakehouseResource) -> Iterator[Any]:
+        with tempfile.TemporaryDirectory(prefix="dbt-") as target:
+            invocation = dbt.cli(
+                ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=Path(target)
+            )
+            # A failure is raised at the end of the stream: tell first what came before it.
+            failure: Exception | None = None
+            events: list[Any] = []
+            try:
+                events.extend(invocation.stream())
+            except Exception as error:
+                failure = error
+            for event in events:
+                yield _with_lake_metadata(context, lakehouse.lake, event)
+            if failure is not None:
+                raise failure
+
+    return market
+
+
+def _with_lake_metadata(context: dg.AssetExecutionContext, lake: Lake, event: Any) -> Any:
+    if not isinstance(event, dg.Output):
+        return event
+    table = "/".join(context.asset_key_for_output(event.output_name).path)
+    metadata = {**event.metadata, **table_metadata(lake, table)}
+    if table == "market/indicators":
+        metadata["price and indicators"] = picture(_overview(lake))
+    return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))
+
+
+def _overview(lake: Lake) -> bytes:
+    from lake.duck import connect
+    from ml.plots import symbol_overview
+
+    with connect(lake) as connection:
+        frame = connection.sql(
+            """
+            select symbol, ts, close_adj, sma_50, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal
+            from market.indicators join market.bars using (symbol, interval, ts)
+            where symbol = (select min(symbol) from market.bars where ts = (select max(ts) from market.bars))
+            order by ts
+            """
+        ).df()
+    return symbol_overview(frame, frame["symbol"].iloc[0])

@@ -1,0 +1,169 @@
+"""models: two targets, each trained, evaluated and registered, then put before a gate that names the champion."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
+from assets_pkg.metadata import column_schema, picture, table_result
+from assets_pkg.resources.lakehouse import LakehouseResource
+from assets_pkg.resources.mlflow import MlflowResource
+from assets_pkg.versions import code_version
+from lake.tables import decision_spec, evaluation_spec
+
+FEATURES = "market/features"
+_OWNERS = ["team:quantitative-research"]
+
+
+class TrainConfig(dg.Config):
+    """What a person may change in one training, in the launchpad."""
+
+    seed: int = 0
+    lookback: int = 20
+    epochs: int = 8
+
+
+def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
+    """The asset `models/<target>`: its candidates, their evaluation on held-out time, and two registered versions.
+
+    `scaled_by` is the target whose champion scales the intervals.
+    """
+    table = evaluation_spec(target)
+
+    @dg.asset(
+        key=table.name.split("/"),
+        description=table.description,
+        group_name="models",
+        owners=_OWNERS,
+        kinds={"tensorflow", "sklearn", "mlflow", "onnx"},
+        deps=[FEATURES.split("/"), *([["models", f"{scaled_by}_champion"]] if scaled_by else [])],
+        metadata={"dagster/column_schema": column_schema(table.schema)},
+        automation_condition=RETRAIN,
+        pool="training",
+    )
+    def asset(
+        context: dg.AssetExecutionContext,
+        config: TrainConfig,
+        lakehouse: LakehouseResource,
+        mlflow: MlflowResource,
+    ) -> dg.MaterializeResult[Any]:
+        from ml import plots
+        from ml.datasets import TARGETS
+        from ml.gate import decide
+        from ml.registry import Registry
+        from ml.training import train
+
+        lake, registry = lakehouse.lake, Registry(lakehouse.settings)
+        lake_versions = {FEATURES: lake.version(FEATURES) or 0}
+        features = lake.read(FEATURES, version=lake_versions[FEATURES]).to_pandas()
+        with mlflow.run(context, lake_versions) as run_id:
+            scale = registry.champion(scaled_by) if scaled_by else None
+            result = train(TARGETS[target], features, volatility_model=scale, **config.model_dump())
+            decision = decide(result)
+            registry.log(result, decision)
+            versions = registry.register(result, decision, lake_versions=lake_versions, code_version=code_version())
+        rows = pa.Table.from_pandas(result.test, preserve_index=False).select(table.schema.names).cast(table.schema)
+        if not lake.exists(table.name) or not lake.read(table.name).equals(rows):
+            lake.replace(table.name, rows)
+        scores = {
+            f"{c.model} on held-out time": dg.MetadataValue.json(dict(c.metrics["test"]))
+            for c in result.candidates.values()
+        }
+        extra = {
+            "mlflow_run_id": run_id,
+            "features_version": lake_versions[FEATURES],
+            "training_rows": result.params["train_rows"],
+            "challenger": f"{result.challenger.model}, version {versions[result.challenger.model].version}",
+            "baseline": f"{result.baseline.model}, version {versions[result.baseline.model].version}",
+            **scores,
+            "learning curve": picture(plots.learning_curve(result)),
+            "forecast against outcome": picture(plots.forecast_vs_outcome(result)),
+            "coverage of the intervals": picture(plots.coverage(result)),
+        }
+        return table_result(lake, table.name, extra)
+
+    return asset
+
+
+def champion(target: str) -> dg.AssetsDefinition:
+    """The asset `models/<target>_champion`: the gate's decision, and the alias `champion` in the registry."""
+    table = decision_spec(target)
+    key = dg.AssetKey(table.name.split("/"))
+
+    @dg.multi_asset(
+        name=f"{target}_champion",
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=table.description,
+                group_name="models",
+                owners=_OWNERS,
+                kinds={"python", "mlflow", "delta"},
+                deps=[["models", target]],
+                metadata={"dagster/column_schema": column_schema(table.schema)},
+                automation_condition=FOLLOW_UPSTREAM,
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "gate",
+                asset=key,
+                blocking=True,
+                description="The champion is sound, and no worse than the naive baseline on held-out time.",
+            ),
+            dg.AssetCheckSpec(
+                "learned_model_wins",
+                asset=key,
+                description="The champion is a learned model with a credible edge over the naive forecast. Expected of "
+                "volatility_5d; for return_5d the naive forecast is the honest answer.",
+            ),
+        ],
+        pool="training",
+    )
+    def asset(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
+        from ml.registry import Registry
+
+        lake = lakehouse.lake
+        decision = Registry(lakehouse.settings).promote(target)
+        row = {
+            "decided_at": datetime.now(UTC),
+            "champion": decision.winner,
+            "version": decision.version,
+            "learned": decision.learned,
+            "reason": decision.reason,
+            "numbers": json.dumps(decision.numbers, sort_keys=True),
+            "dagster_run_id": context.run_id,
+        }
+        lake.append(table.name, pa.Table.from_pylist([row], schema=table.schema))
+        numbers = {name: dg.MetadataValue.float(value) for name, value in decision.numbers.items()}
+        checks = [
+            dg.AssetCheckResult(
+                check_name="gate",
+                asset_key=key,
+                passed=decision.passed,
+                metadata={"reason": decision.reason, **numbers},
+            ),
+            dg.AssetCheckResult(
+                check_name="learned_model_wins",
+                asset_key=key,
+                passed=decision.learned or target == "return_5d",
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"champion": decision.winner, "reason": decision.reason},
+            ),
+        ]
+        extra = {"champion": decision.winner, "version": decision.version, "reason": decision.reason}
+        yield table_result(lake, table.name, extra, check_results=checks)
+
+    return asset
+
+
+MODELS = [
+    trained("volatility_5d"),
+    champion("volatility_5d"),
+    trained("return_5d", scaled_by="volatility_5d"),
+    champion("return_5d"),
+]

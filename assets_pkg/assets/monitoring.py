@@ -1,0 +1,85 @@
+"""monitoring: whether the newest sessions still look like those that the models have learnt from."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets_pkg.conditions import FOLLOW_UPSTREAM
+from assets_pkg.metadata import column_schema, picture, table_result
+from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.tables import DATA_DRIFT
+
+FEATURES = "market/features"
+_KEY = dg.AssetKey(DATA_DRIFT.name.split("/"))
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            _KEY,
+            description=DATA_DRIFT.description,
+            group_name="monitoring",
+            owners=["team:quantitative-research"],
+            kinds={"python", "delta"},
+            deps=[FEATURES.split("/")],
+            metadata={"dagster/column_schema": column_schema(DATA_DRIFT.schema)},
+            automation_condition=FOLLOW_UPSTREAM,
+        )
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "no_drift",
+            asset=_KEY,
+            description="No monitor is further from the past than one past window in a hundred was.",
+        )
+    ],
+    pool="monitoring",
+)
+def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
+    """Measure the drift, keep Evidently's report of this run, and raise one warning where it is out of the ordinary."""
+    from monitoring import drift, reports
+
+    lake, settings = lakehouse.lake, lakehouse.settings
+    features = lake.read(FEATURES, columns=list(drift.COLUMNS)).to_pandas()
+    report = drift.data_drift(features)
+    files = reports.write(report, settings.reports_dir, context.run_id)
+    as_of = report.current_span[1].to_pydatetime()
+    rows = [
+        {
+            "as_of": as_of,
+            "monitor": monitor.column,
+            "distance": monitor.distance,
+            "threshold": monitor.threshold,
+            "drifted": monitor.drifted,
+            "dagster_run_id": context.run_id,
+        }
+        for monitor in report.monitors
+    ]
+    lake.replace(
+        DATA_DRIFT.name,
+        pa.Table.from_pylist(rows, schema=DATA_DRIFT.schema),
+        predicate=f"as_of = '{as_of.isoformat()}'" if lake.exists(DATA_DRIFT.name) else None,
+    )
+    check = dg.AssetCheckResult(
+        check_name="no_drift",
+        asset_key=_KEY,
+        passed=not report.alarm,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=report.summary,
+        metadata={monitor.column: monitor.exceedance for monitor in report.monitors},
+    )
+    extra = {
+        "summary": report.summary,
+        "report": dg.MetadataValue.url(
+            f"{_api_address(settings.host, settings.api_port)}/reports/data_drift/{files.html.name}"
+        ),
+        "report file": dg.MetadataValue.path(files.html),
+        "drift": picture(reports.plot(report)),
+    }
+    yield table_result(lake, DATA_DRIFT.name, extra, check_results=[check])
+
+
+def _api_address(host: str, port: int) -> str:
+    return f"http://{'localhost' if host in {'0.0.0.0', '127.0.0.1'} else host}:{port}"

@@ -1,0 +1,64 @@
+"""raw: bars as the sources delivered them, what was rejected, and the ledger of both."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets_pkg.checks.raw import RAW_CHECKS, check_raw
+from assets_pkg.metadata import column_schema, table_result
+from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.ingest import BatchResult, ingest_source, write_instruments
+from lake.landing import Landing
+from lake.sources import EMBEDDED
+from lake.tables import TABLES
+
+_OWNERS = ["team:data-engineering"]
+
+
+def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=table.split("/"),
+        description=TABLES[table].description,
+        group_name="raw",
+        owners=_OWNERS,
+        kinds={"python", "delta", *kinds},
+        deps=[dep.split("/") for dep in deps or []],
+        metadata={"dagster/column_schema": column_schema(TABLES[table].schema)},
+    )
+
+
+@dg.multi_asset(
+    name="raw",
+    specs=[
+        _spec("raw/instruments", set()),
+        _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+        _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
+        _spec("raw/batches", set(), ["raw/instruments"]),
+    ],
+    check_specs=RAW_CHECKS,
+    pool="raw",
+)
+def raw(
+    context: dg.AssetExecutionContext, lakehouse: LakehouseResource
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Bring in the embedded prices and every file that waits in the landing folder; what is known adds nothing."""
+    settings, lake = lakehouse.settings, lakehouse.lake
+    write_instruments(lake, settings.universe_symbols)
+    yield table_result(lake, "raw/instruments")
+    batches = [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
+    batches += Landing(settings).ingest(lake)
+    for batch in batches:
+        context.log.info(str(batch))
+    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
+    for table in ("raw/bars", "raw/rejects", "raw/batches"):
+        yield table_result(lake, table, ledger)
+    yield from check_raw(lake)
+
+
+def _ledger_table(batches: list[BatchResult]) -> str:
+    rows = [
+        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} |" for b in batches
+    ]
+    header = ["| source | origin | received | accepted | unchanged | rejected |", "|---|---|---|---|---|---|"]
+    return "\n".join(header + rows)

@@ -1,0 +1,48 @@
+"""Checks of the raw tables, evaluated by the step that writes them: what they refuse never reaches dbt."""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+
+from lake.ingest import unbalanced_batches
+from lake.quality import BARS, schema_failures
+from lake.sources.base import BAR_COLUMNS
+from lake.store import Lake
+
+_BARS, _BATCHES = dg.AssetKey(["raw", "bars"]), dg.AssetKey(["raw", "batches"])
+
+RAW_CHECKS = [
+    dg.AssetCheckSpec(
+        "keeps_schema",
+        asset=_BARS,
+        blocking=True,
+        description="Every stored bar keeps the pandera schema that ingestion validates with.",
+    ),
+    dg.AssetCheckSpec(
+        "ledger_balances",
+        asset=_BATCHES,
+        blocking=True,
+        description="Accepted rows are in raw/bars and rejected ones in raw/rejects, batch by batch.",
+    ),
+]
+
+
+def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
+    """Results of `RAW_CHECKS`."""
+    bars = lake.read("raw/bars", columns=BAR_COLUMNS).to_pandas()
+    failures = schema_failures(bars.astype({"ts": BARS.columns["ts"].dtype.type}))
+    first = json.loads(failures.head(20).to_json(orient="table"))["data"]
+    yield dg.AssetCheckResult(
+        check_name="keeps_schema",
+        asset_key=_BARS,
+        passed=failures.empty,
+        metadata={"rows": len(bars), "failures": len(failures), "first": dg.MetadataValue.json(first)},
+    )
+    unbalanced = unbalanced_batches(lake)
+    yield dg.AssetCheckResult(
+        check_name="ledger_balances",
+        asset_key=_BATCHES,
+        passed=not unbalanced,
+        metadata={"batches": lake.row_count("raw/batches"), "unbalanced": unbalanced},
+    )

@@ -1,0 +1,209 @@
+"""The command `lakehouse`: thin over the functions that Dagster calls."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from assets_pkg.home import HomeError, prepare
+from lake.settings import Settings, get_settings
+from lake.store import Lake
+
+app = typer.Typer(
+    name="lakehouse",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The asset lakehouse: prices, indicators, models, forecasts and drift reports as one lineage graph.",
+)
+
+_NEEDED_MIB = 1024
+StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", help="Stop when the calling process dies.")]
+
+
+@app.command()
+def up(
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Start the MLflow UI too.")] = False,
+    stop_with_parent: StopWithParent = False,
+) -> None:
+    """Materialise what is missing, then serve the Dagster UI and the API until Ctrl-C."""
+    from assets_pkg import up as serve
+
+    settings = _prepared(_NEEDED_MIB)
+    _follow_parent(stop_with_parent)
+    try:
+        serve.up(settings, mlflow)
+    except serve.UpError as error:
+        _fail(str(error))
+
+
+@app.command()
+def materialize(
+    select: Annotated[
+        str, typer.Option("--select", help="Assets in Dagster's selection syntax, for example 'group:market' or '*'.")
+    ] = "*",
+    missing: Annotated[bool, typer.Option("--missing", help="Only what was never made, and all after it.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file with Dagster run config.")] = None,
+    stop_with_parent: StopWithParent = False,
+) -> None:
+    """Materialise assets, with a line of progress for each."""
+    settings = _prepared(_NEEDED_MIB)
+    _follow_parent(stop_with_parent)
+    import dagster as dg
+    import yaml
+
+    from assets_pkg import materialize as graph
+    from assets_pkg.definitions import build_definitions
+
+    definitions = build_definitions()
+    with dg.DagsterInstance.get() as instance:
+        graph.end_broken_runs(instance)
+        try:
+            keys = graph.select(definitions, select)
+        except ValueError as error:
+            _fail(str(error))
+        if missing:
+            keys &= graph.missing(definitions, instance, Lake.from_settings(settings))
+        if not keys:
+            print("Nothing to do: every asset is materialised.")
+            return
+        print(f"Materialising {len(keys)} assets into {settings.lake_uri}", flush=True)
+        run_config = yaml.safe_load(config.read_text()) if config else None
+        worked = graph.materialize(definitions, instance, keys, lambda line: print(line, flush=True), run_config)
+    if not worked:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV or Parquet files of bars.")],
+) -> None:
+    """Ingest files of bars into raw/bars; rejected rows go to raw/rejects with their reason."""
+    from lake.ingest import write_instruments
+    from lake.landing import ingest_file
+    from lake.sources.files import UnreadableFileError
+
+    settings = _prepared()
+    lake = Lake.from_settings(settings)
+    write_instruments(lake, settings.universe_symbols)
+    failed = False
+    for path in files:
+        try:
+            batch = ingest_file(lake, path)
+        except UnreadableFileError as error:
+            print(error, file=sys.stderr)
+            failed = True
+            continue
+        print(
+            f"{path.name}: {batch.received} received = {batch.accepted} accepted + {batch.unchanged} unchanged "
+            f"+ {batch.rejected} rejected"
+        )
+        _print_rejects(lake, batch.batch_id)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL of DuckDB; lake table market/bars reads as market.bars.")],
+    rows: Annotated[int, typer.Option(help="Show at most so many rows.")] = 40,
+) -> None:
+    """Run SQL over the lake, for example: lakehouse query "select * from market.bars where symbol = 'AAPL'"."""
+    import duckdb
+
+    from lake.duck import connect
+
+    with connect(Lake.from_settings(_prepared())) as connection:
+        try:
+            relation = connection.sql(sql)
+        except duckdb.Error as error:
+            _fail(str(error))
+        if relation is not None:
+            relation.show(max_rows=rows, max_width=_width())
+
+
+@app.command()
+def status() -> None:
+    """Show every table of the lake: rows, version, newest session; and the champions."""
+    settings = _prepared()
+    lake = Lake.from_settings(settings)
+    tables = lake.tables()
+    if not tables:
+        print(f"The lake {settings.lake_uri} is empty: `lakehouse materialize` fills it.")
+        return
+    print(f"{settings.lake_uri}\n{'table':<32}{'rows':>12}{'version':>9}  newest session")
+    for table in tables:
+        print(f"{table:<32}{lake.row_count(table):>12,}{lake.version(table):>9}  {_newest(lake, table)}")
+    _print_champions(lake)
+
+
+def main() -> None:
+    """Entry point; a wrong setting is told in one line."""
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"lakehouse: setting LAKEHOUSE_{name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _prepared(needed_mib: int = 0) -> Settings:
+    settings = get_settings()
+    try:
+        prepare(settings, needed_mib)
+    except HomeError as error:
+        _fail(str(error))
+    return settings
+
+
+def _follow_parent(wanted: bool) -> None:
+    if wanted:
+        from assets_pkg.processes import stop_with_parent
+
+        stop_with_parent()
+
+
+def _fail(message: str) -> None:
+    print(f"lakehouse: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _print_rejects(lake: Lake, batch_id: str) -> None:
+    import pyarrow.compute as pc
+
+    rejects = lake.read("raw/rejects", ["row_number", "reason"], pc.field("batch_id") == batch_id)
+    for reject in rejects.sort_by("row_number").slice(0, 20).to_pylist():
+        print(f"  row {reject['row_number']}: {reject['reason']}")
+    if rejects.num_rows > 20:
+        print(
+            f"  ... and {rejects.num_rows - 20} more: lakehouse query \"from raw.rejects where batch_id = '{batch_id}'\""
+        )
+
+
+def _newest(lake: Lake, table: str) -> str:
+    import pyarrow.compute as pc
+
+    column = next((name for name in ("ts", "as_of") if name in lake.columns(table)), None)
+    newest = pc.max(lake.read(table, [column])[column]).as_py() if column else None
+    return f"{newest:%Y-%m-%d}" if newest else ""
+
+
+def _print_champions(lake: Lake) -> None:
+    for table in lake.tables():
+        if table.endswith("_champion"):
+            decision = lake.read(table).sort_by("decided_at").to_pylist()[-1]
+            target = table.removeprefix("models/").removesuffix("_champion")
+            print(f"champion of {target}: version {decision['version']} ({decision['champion']}). {decision['reason']}")
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((160, 40)).columns
+
+
+if __name__ == "__main__":
+    main()

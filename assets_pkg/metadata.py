@@ -1,0 +1,57 @@
+"""What every materialisation tells: rows, columns, the lake version it wrote, and a picture where people would look."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from lake.store import Lake
+from lake.tables import field_description
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Dagster's table schema of an Arrow schema, with the descriptions that its fields carry."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                description=field_description(field) or None,
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def table_metadata(lake: Lake, table: str) -> dict[str, Any]:
+    """Row count, version and place of a lake table as it is now."""
+    return {
+        "dagster/row_count": lake.row_count(table),
+        "dagster/uri": lake.path(table),
+        "lake_version": lake.version(table),
+    }
+
+
+def data_version(lake: Lake, table: str) -> dg.DataVersion:
+    """The table's Delta version, so that Dagster sees whether a materialisation changed anything."""
+    return dg.DataVersion(str(lake.version(table)))
+
+
+def table_result(
+    lake: Lake, table: str, extra: Mapping[str, Any] | None = None, **options: Any
+) -> dg.MaterializeResult[Any]:
+    """Result of an asset that has just written the lake table of the same name."""
+    return dg.MaterializeResult(
+        asset_key=dg.AssetKey(table.split("/")),
+        metadata={**table_metadata(lake, table), **(extra or {})},
+        data_version=data_version(lake, table),
+        **options,
+    )
+
+
+def picture(png: bytes) -> dg.MetadataValue:
+    """A PNG shown in the asset's metadata."""
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,1 @@
+"""Resources: what assets need from the outside, each behind one small class."""

@@ -1,0 +1,22 @@
+"""Fixtures that several test files share: an empty home, a lake in it, and bars to put there."""
+
+from pathlib import Path
+
+import pytest
+
+from lake.settings import Settings, get_settings
+from lake.store import Lake
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of an empty home of this test's own, in the environment of the process too."""
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return get_settings()
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    """The empty lake of those settings."""
+    return Lake.from_settings(settings)

@@ -1,0 +1,63 @@
+"""The landing folder: what arrives is ingested once and moved, what cannot be read is kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lake.ingest import unbalanced_batches
+from lake.landing import Landing
+from lake.settings import Settings
+from lake.store import Lake
+
+
+def drop(settings: Settings, name: str, text: str, age: float = 10.0) -> Path:
+    path = Path(settings.landing_uri) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    then = path.stat().st_mtime - age
+    os.utime(path, (then, then))
+    return path
+
+
+def test_a_file_is_ingested_and_moved(settings: Settings, lake: Lake) -> None:
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n2022-01-04,x\n")
+    (batch,) = Landing(settings).ingest(lake)
+    assert (batch.accepted, batch.rejected) == (1, 1)
+    assert Landing(settings).waiting() == []
+    moved = Path(settings.landing_uri) / "processed" / f"{batch.batch_id}-NEWCO.csv"
+    assert moved.read_text().startswith("date,close")
+
+
+def test_a_file_that_is_still_being_written_waits(settings: Settings) -> None:
+    path = drop(settings, "NEWCO.csv", "date,cl", age=0.0)
+    assert Landing(settings).waiting() == []
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+    assert [file.path for file in Landing(settings).waiting()] == [str(path)]
+
+
+def test_other_files_are_left_alone(settings: Settings) -> None:
+    for name in ("notes.txt", ".hidden.csv", "folder/inner.csv"):
+        drop(settings, name, "date,close\n2022-01-03,5\n")
+    assert Landing(settings).waiting() == []
+
+
+def test_a_changed_file_has_another_token(settings: Settings) -> None:
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+    before = Landing(settings).waiting()
+    assert Landing(settings).waiting() == before
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,6\n", age=20)
+    assert Landing(settings).waiting() != before
+
+
+@pytest.mark.parametrize("text", ["", "when,price\n1,2\n", "\0\0"])
+def test_a_file_that_cannot_be_read_is_kept_and_told(settings: Settings, lake: Lake, text: str) -> None:
+    drop(settings, "bad.csv", text)
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+    results = Landing(settings).ingest(lake)
+    assert sorted((r.accepted, r.rejected) for r in results) == [(0, 1), (1, 0)]
+    (reject,) = lake.read("raw/rejects").to_pylist()
+    assert reject["reason"].startswith("bad.csv: ")
+    assert reject["original"] == text
+    assert [path.read_text() for path in (Path(settings.landing_uri) / "failed").iterdir()] == [text]
+    assert unbalanced_batches(lake) == []
