@@ -1,6 +1,7 @@
 """The command `lakehouse`: thin over the functions that Dagster calls."""
 
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -71,9 +72,13 @@ def materialize(
             return
         print(f"Materialising {len(keys)} assets into {settings.lake_uri}", flush=True)
         run_config = yaml.safe_load(config.read_text()) if config else None
-        worked = graph.materialize(definitions, instance, keys, lambda line: print(line, flush=True), run_config)
+        terminal, log = sys.stdout, settings.home / "logs" / "materialize.log"
+        with log.open("w") as libraries, redirect_stdout(libraries), redirect_stderr(libraries):
+            worked = graph.materialize(
+                definitions, instance, keys, lambda line: print(line, file=terminal, flush=True), run_config
+            )
     if not worked:
-        raise typer.Exit(1)
+        _fail(f"not all assets could be materialised; what dbt, MLflow and Keras said is in {log}")
 
 
 @app.command()
@@ -178,9 +183,8 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
     for reject in rejects.sort_by("row_number").slice(0, 20).to_pylist():
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
-        print(
-            f"  ... and {rejects.num_rows - 20} more: lakehouse query \"from raw.rejects where batch_id = '{batch_id}'\""
-        )
+        more = f"from raw.rejects where batch_id = '{batch_id}'"
+        print(f'  ... and {rejects.num_rows - 20} more: lakehouse query "{more}"')
 
 
 def _newest(lake: Lake, table: str) -> str:

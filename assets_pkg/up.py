@@ -38,8 +38,9 @@ def up(settings: Settings, with_mlflow: bool) -> None:
         children: list[Child] = []
         try:
             complete = _materialize_missing()
-            for service in services:
-                children.append(Child(service, _log(settings, service), ROOT))
+            for service in services:  # one by one: those that have started must be known if the next one fails
+                child = Child(service, _log(settings, service), ROOT)
+                children.append(child)
             _wait_until_ready(children)
             _announce(settings, services, complete)
             _watch(children)

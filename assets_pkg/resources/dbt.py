@@ -59,16 +59,8 @@ def ensure_manifest() -> Path:
 def _parse() -> None:
     MANIFEST.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=MANIFEST.parent, prefix="parse-") as target:
-        place = [
-            "--project-dir",
-            PROJECT_DIR,
-            "--profiles-dir",
-            PROJECT_DIR,
-            "--target-path",
-            target,
-            "--log-path",
-            target,
-        ]
+        project, to = os.fspath(PROJECT_DIR), target
+        place = ["--project-dir", project, "--profiles-dir", project, "--target-path", to, "--log-path", to]
         done = subprocess.run([_DBT, "--quiet", "parse", *place], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"dbt cannot parse {PROJECT_DIR.name}:\n{done.stdout}{done.stderr}")
