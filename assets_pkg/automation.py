@@ -46,47 +46,44 @@ automation = dg.AutomationConditionSensorDefinition(
 
 
 @dg.run_failure_sensor(
-    default_status=dg.DefaultSensorStatus.RUNNING, description="Tells a person that a run has failed."
+    default_status=dg.DefaultSensorStatus.RUNNING, description="Tells a person that a run has failed, and which checks."
 )
 def run_failures(context: dg.RunFailureSensorContext, lakehouse: LakehouseResource) -> None:
     """Log the failure, and post it where a webhook is set."""
     from monitoring.alerts import notify
 
     run = context.dagster_run
-    notify(lakehouse.settings, f"Run of {run.job_name} failed", f"{context.failure_event.message} (run {run.run_id})")
+    text = "\n".join([f"{context.failure_event.message} (run {run.run_id})", *_failed_checks(context)])
+    notify(lakehouse.settings, f"Run of {run.job_name} failed", text)
 
 
-@dg.sensor(
-    minimum_interval_seconds=30,
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells a person that an asset check has failed, warnings included: those never fail a run.",
+    description="Tells a person which checks have failed in a run that succeeded: a warning never fails a run.",
 )
-def check_failures(context: dg.SensorEvaluationContext, lakehouse: LakehouseResource) -> dg.SkipReason:
-    """Read the check evaluations since the last tick; the cursor is the last event seen."""
+def check_failures(context: dg.RunStatusSensorContext, lakehouse: LakehouseResource) -> None:
+    """Log the failed checks, and post them where a webhook is set."""
     from monitoring.alerts import notify
 
-    storage = context.instance.event_log_storage
-    after = int(context.cursor) if context.cursor else None
-    records = storage.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=after),
-        limit=500,
-        ascending=after is not None,
+    failed = _failed_checks(context)
+    if failed:
+        text = "\n".join([*failed, f"(run {context.dagster_run.run_id})"])
+        notify(lakehouse.settings, f"{len(failed)} asset checks failed", text)
+
+
+def _failed_checks(context: dg.RunStatusSensorContext) -> list[str]:
+    evaluations = context.instance.get_records_for_run(
+        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
     )
-    if after is None:  # first tick: what failed before we were watching is history
-        context.update_cursor(str(max((record.storage_id for record in records), default=0)))
-        return dg.SkipReason("watching from now on")
-    failed = 0
-    for record in records:
-        context.update_cursor(str(record.storage_id))
+    found = []
+    for record in evaluations.records:
         event = record.event_log_entry.dagster_event
-        evaluation = event.asset_check_evaluation_data if event else None
-        if evaluation and not evaluation.passed:
-            failed += 1
-            title = (
-                f"{evaluation.severity.value}: check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}"
-            )
-            notify(lakehouse.settings, f"{title} failed", evaluation.description or "")
-    return dg.SkipReason(f"{len(records)} evaluations, {failed} failed")
+        check = event.asset_check_evaluation_data if event else None
+        if check is not None and not check.passed:
+            said = f": {check.description}" if check.description else ""
+            found.append(f"{check.severity.value} {check.asset_key.to_user_string()} {check.check_name}{said}")
+    return found
 
 
 SCHEDULES = [after_the_close]

@@ -52,8 +52,12 @@ def materialize(
     """Materialise assets, with a line of progress for each."""
     settings = _prepared(_NEEDED_MIB)
     _follow_parent(stop_with_parent)
+    import warnings
+
     import dagster as dg
     import yaml
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
     from assets_pkg import materialize as graph
     from assets_pkg.definitions import build_definitions

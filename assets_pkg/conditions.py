@@ -7,6 +7,14 @@ import dagster as dg
 FOLLOW_UPSTREAM = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 """As soon as an upstream asset has changed and its blocking checks have passed; `eager()` alone ignores checks."""
 
+FOLLOW_IN_DBT = dg.AutomationCondition.eager() & (
+    dg.AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.groups("market"))
+)
+"""The same for dbt models: among themselves dbt holds back what follows a failed test."""
+
+CHECK_WITH_ASSET = dg.AutomationCondition.eager()
+"""For a dbt test: in the same run as its model."""
+
 _DRIFT = dg.AssetKey(["monitoring", "data_drift"])
 
 _drift_alarm: dg.AutomationCondition[Any] = dg.AutomationCondition.asset_matches(

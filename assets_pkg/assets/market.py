@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
-from assets_pkg.conditions import FOLLOW_UPSTREAM
+from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
 from assets_pkg.metadata import data_version, picture, table_metadata
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
@@ -27,8 +27,17 @@ class Translator(DagsterDbtTranslator):
             group_name=props["schema"],
             owners=["team:analytics-engineering"],
             kinds={"dbt", "duckdb", "delta"},
-            automation_condition=FOLLOW_UPSTREAM,
+            automation_condition=FOLLOW_IN_DBT,
         )
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """The check that dagster-dbt derives; automation runs what has a condition, so tests of models get one."""
+        check = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        if check is None or asset_spec.group_name == "raw":
+            return check
+        return check._replace(automation_condition=CHECK_WITH_ASSET)
 
 
 def market_assets(manifest: Path) -> dg.AssetsDefinition:
