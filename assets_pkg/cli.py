@@ -22,6 +22,7 @@ app = typer.Typer(
 
 _NEEDED_MIB = 1024
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", help="Stop when the calling process dies.")]
+Alone = Annotated[bool, typer.Option("--alone", help="Nothing else works in this home: end the runs left unfinished.")]
 
 
 @app.command()
@@ -47,6 +48,7 @@ def materialize(
     ] = "*",
     missing: Annotated[bool, typer.Option("--missing", help="Only what was never made, and all after it.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="YAML file with Dagster run config.")] = None,
+    alone: Alone = False,
     stop_with_parent: StopWithParent = False,
 ) -> None:
     """Materialise assets, with a line of progress for each."""
@@ -64,7 +66,7 @@ def materialize(
 
     definitions = build_definitions()
     with dg.DagsterInstance.get() as instance:
-        graph.end_broken_runs(instance)
+        graph.end_broken_runs(instance, alone)
         try:
             keys = graph.select(definitions, select)
         except ValueError as error:

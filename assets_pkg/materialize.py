@@ -78,12 +78,17 @@ def materialize(
     return bool(result.success)
 
 
-def end_broken_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs of ours whose process has died (kill -9, power cut) as failed; returns how many there were."""
+def end_broken_runs(instance: dg.DagsterInstance, alone: bool) -> int:
+    """Mark runs whose process has died (kill -9, power cut) as failed; returns how many there were.
+
+    Dagster's own run launcher has no means to notice. Runs of this command carry their process id; those that the
+    daemon has launched are known to be dead only when nothing else works in this home (`alone`).
+    """
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
-    records = instance.get_run_records(dg.RunsFilter(statuses=unfinished))
-    runs = [record.dagster_run for record in records]
-    broken = [run for run in runs if _PID_TAG in run.tags and not psutil.pid_exists(int(run.tags[_PID_TAG]))]
+    runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(statuses=unfinished))]
+    broken = [
+        run for run in runs if (not psutil.pid_exists(int(run.tags[_PID_TAG])) if _PID_TAG in run.tags else alone)
+    ]
     for run in broken:
         instance.report_run_failed(run, "The process of this run was killed; a new run does what is missing.")
     return len(broken)

@@ -101,7 +101,7 @@ def _check_ports(settings: Settings, with_mlflow: bool) -> None:
 
 def _materialize_missing() -> bool:
     """In a process of its own, whose memory (TensorFlow) is given back before serving."""
-    command = [sys.executable, "-m", "assets_pkg.cli", "materialize", "--missing", "--stop-with-parent"]
+    command = [sys.executable, "-m", "assets_pkg.cli", "materialize", "--missing", "--alone", "--stop-with-parent"]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         return process.wait() == 0

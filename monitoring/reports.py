@@ -10,6 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from lake.store import Lake
+from lake.tables import DATA_DRIFT
 from monitoring.drift import DriftReport
 
 RED, GREEN, BLUE = "#c03028", "#2f7d4f", "#4878a8"
@@ -36,6 +40,25 @@ def write(report: DriftReport, reports_dir: Path, run_id: str) -> ReportFiles:
     # The JSON last: who finds it, finds the page too.
     _write_whole(files.json, json.dumps({**report.document(), "run_id": run_id, "evidently": metrics}, indent=1))
     return files
+
+
+def store(report: DriftReport, lake: Lake, run_id: str) -> None:
+    """Write a row a monitor to `monitoring/data_drift`, in place of an earlier measurement of the same session."""
+    as_of = report.current_span[1].to_pydatetime()
+    rows = [
+        {
+            "as_of": as_of,
+            "monitor": monitor.column,
+            "distance": monitor.distance,
+            "threshold": monitor.threshold,
+            "drifted": monitor.drifted,
+            "dagster_run_id": run_id,
+        }
+        for monitor in report.monitors
+    ]
+    lake.create(DATA_DRIFT.name)
+    table = pa.Table.from_pylist(rows, schema=DATA_DRIFT.schema)
+    lake.replace(DATA_DRIFT.name, table, predicate=f"as_of = '{as_of.isoformat()}'")
 
 
 def render(report: DriftReport) -> tuple[str, dict[str, Any]]:

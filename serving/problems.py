@@ -43,7 +43,8 @@ def unknown_symbol(symbol: str, known: Collection[str]) -> ProblemError:
     meant = f" Did you mean {nearest[0]}?" if nearest else ""
     return ProblemError(
         404,
-        f"No forecast for the symbol '{symbol}'.{meant} GET /v1/symbols lists all {len(known)}.",
+        f"No forecast for the symbol '{symbol}'.{meant} GET /v1/symbols lists all {len(known)}; "
+        "a series needs 252 sessions of history to be among them.",
         symbols=hinted,
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
@@ -43,25 +42,21 @@ def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) 
 
     lake, settings = lakehouse.lake, lakehouse.settings
     features = lake.read(FEATURES, columns=list(drift.COLUMNS)).to_pandas()
-    report = drift.data_drift(features)
+    try:
+        report = drift.data_drift(features)
+    except drift.NotEnoughHistoryError as error:
+        lake.create(DATA_DRIFT.name)
+        warning = dg.AssetCheckResult(
+            check_name="no_drift",
+            asset_key=_KEY,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{error}",
+        )
+        yield table_result(lake, DATA_DRIFT.name, check_results=[warning])
+        return
     files = reports.write(report, settings.reports_dir, context.run_id)
-    as_of = report.current_span[1].to_pydatetime()
-    rows = [
-        {
-            "as_of": as_of,
-            "monitor": monitor.column,
-            "distance": monitor.distance,
-            "threshold": monitor.threshold,
-            "drifted": monitor.drifted,
-            "dagster_run_id": context.run_id,
-        }
-        for monitor in report.monitors
-    ]
-    lake.replace(
-        DATA_DRIFT.name,
-        pa.Table.from_pylist(rows, schema=DATA_DRIFT.schema),
-        predicate=f"as_of = '{as_of.isoformat()}'" if lake.exists(DATA_DRIFT.name) else None,
-    )
+    reports.store(report, lake, context.run_id)
     check = dg.AssetCheckResult(
         check_name="no_drift",
         asset_key=_KEY,
