@@ -1,11 +1,14 @@
-"""Fixtures that several test files share: an empty home, a lake in it, and bars to put there."""
+"""Fixtures that several test files share: an empty home, a lake in it, and a webhook for alerts."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lake.settings import Settings, get_settings
 from lake.store import Lake
+from tests.webhook import Webhook
 
 
 @pytest.fixture
@@ -20,3 +23,14 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def lake(settings: Settings) -> Lake:
     """The empty lake of those settings."""
     return Lake.from_settings(settings)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A running webhook."""
+    with Webhook() as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

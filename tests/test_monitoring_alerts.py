@@ -1,56 +1,13 @@
 """Alerts reach a person: always the log, the webhook where one is set, and never at the cost of the caller."""
 
-import json
 import logging
 import socket
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import pytest
 
 from lake.settings import Settings
 from monitoring import alerts
-
-
-class Webhook(HTTPServer):
-    """A real HTTP server on loopback that keeps what is posted to it."""
-
-    status = 200
-
-    def __init__(self) -> None:
-        self.posts: list[tuple[str, str, dict[str, str]]] = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook/secret-token"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers with the server's status."""
-
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.posts.append((self.path, self.headers["Content-Type"], body))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        """Keep the test's output quiet."""
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    """A running webhook."""
-    with Webhook() as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+from tests.webhook import Webhook
 
 
 def test_an_alert_is_posted_the_way_slack_reads_it(webhook: Webhook) -> None:
