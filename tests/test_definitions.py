@@ -1,0 +1,130 @@
+"""The code location: what the graph consists of, and that loading it stays light and up to date."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from assets_pkg.definitions import build_definitions
+from lake.tables import TABLES
+
+# asset: (what it is made from, its checks apart from dbt's, in which a blocking one ends in "!")
+GRAPH = {
+    "raw/instruments": ((), ()),
+    "raw/bars": (("raw/instruments",), ("keeps_schema!",)),
+    "raw/rejects": (("raw/instruments",), ()),
+    "raw/batches": (("raw/instruments",), ("ledger_balances!",)),
+    "market/bars": (("raw/bars", "raw/instruments"), ()),
+    "market/indicators": (("market/bars",), ()),
+    "market/features": (("market/bars", "market/indicators"), ()),
+    "models/volatility_5d": (("market/features",), ()),
+    "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
+    "models/return_5d": (("market/features", "models/volatility_5d_champion"), ()),
+    "models/return_5d_champion": (("models/return_5d",), ("gate!", "learned_model_wins")),
+    "forecasts/predictions": (
+        ("market/features", "models/return_5d_champion", "models/volatility_5d_champion"),
+        (),
+    ),
+    "monitoring/data_drift": (("market/features",), ("no_drift",)),
+    "catalog/dbt_docs": (("market/features",), ()),
+}
+HEAVY = ("tensorflow", "keras", "mlflow", "evidently", "sklearn")
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions()
+
+
+@pytest.fixture(scope="module")
+def graph(definitions: dg.Definitions) -> AssetGraph:
+    return definitions.resolve_asset_graph()
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints; it must end well."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_loading_the_code_location_imports_nothing_heavy() -> None:
+    code = "import sys, assets_pkg.definitions as d; d.build_definitions(); print(*sorted(sys.modules))"
+    loaded = set(python(code).split())
+    assert "dagster" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_nothing_of_dagster_that_is_on_its_way_out_is_used() -> None:
+    code = """
+import warnings, dagster
+for words in ("is superseded", "is deprecated and will be removed in", "is currently in preview"):
+    warnings.filterwarnings("error", message=f".*{words}")
+from assets_pkg.definitions import build_definitions
+build_definitions().get_repository_def()
+"""
+    python(code)
+
+
+def test_the_graph_is_what_the_tour_says(graph: AssetGraph) -> None:
+    found = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        checks = [check for check in node.check_keys if "dagster_dbt/unique_id" not in _spec(graph, check).metadata]
+        names = sorted(check.name + "!" * graph.get(check).blocking for check in checks)
+        found[key.to_user_string()] = (tuple(sorted(p.to_user_string() for p in node.parent_keys)), tuple(names))
+    assert found == GRAPH
+
+
+def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
+    dbt = [check for check in graph.asset_check_keys if "dagster_dbt/unique_id" in _spec(graph, check).metadata]
+    tested = {check.asset_key.to_user_string() for check in dbt}
+    assert tested == {"raw/bars", "raw/instruments", "market/bars", "market/indicators", "market/features"}
+    warnings = [check.name for check in dbt if not graph.get(check).blocking]
+    assert warnings == ["bars_no_gap_longer_than_14_days"]
+
+
+@pytest.mark.parametrize("asset", GRAPH)
+def test_an_asset_says_what_it_is_and_whose(graph: AssetGraph, asset: str) -> None:
+    node = graph.get(dg.AssetKey(asset.split("/")))
+    assert node.group_name == asset.split("/", maxsplit=1)[0]
+    assert node.kinds
+    assert node.owners
+    assert node.description
+    assert node.is_executable
+    if asset == "catalog/dbt_docs":
+        return
+    columns = node.metadata["dagster/column_schema"].columns
+    assert columns
+    assert not [column.name for column in columns if not column.description]
+
+
+def test_declared_tables_are_assets_of_the_same_path(graph: AssetGraph) -> None:
+    assert set(TABLES) <= {key.to_user_string() for key in graph.get_all_asset_keys()}
+
+
+def test_schedules_and_sensors_run_from_the_start(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    schedules = {schedule.name: schedule.default_status for schedule in repository.schedule_defs}
+    assert schedules == {"after_the_close": dg.DefaultScheduleStatus.RUNNING}
+    sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
+    assert set(sensors) == {"automation", "landing_files", "run_failures", "check_failures"}
+    assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
+
+
+def test_every_asset_but_raw_follows_by_itself(graph: AssetGraph) -> None:
+    still = {k.to_user_string() for k in graph.get_all_asset_keys() if graph.get(k).automation_condition is None}
+    assert still == {asset for asset in GRAPH if asset.startswith("raw/")}
+
+
+def test_resources_can_be_replaced() -> None:
+    replaced = build_definitions({"lakehouse": "another"})
+    assert replaced.resources is not None
+    assert replaced.resources["lakehouse"] == "another"
+    assert set(replaced.resources) == {"lakehouse", "dbt", "mlflow"}
+
+
+def _spec(graph: AssetGraph, check: dg.AssetCheckKey) -> dg.AssetCheckSpec:
+    return graph.assets_def_for_key(check).get_spec_for_check_key(check)

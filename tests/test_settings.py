@@ -1,0 +1,84 @@
+"""Settings: defaults that just work, the names of the variables, and values that are wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lake.settings import Settings, get_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, and no setting set."""
+    for name in os.environ:
+        if name.startswith("LAKEHOUSE_") or name == "MLFLOW_TRACKING_URI":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_path: Path) -> None:
+    settings = get_settings()
+    home = tmp_path / ".lakehouse"
+    assert settings.home == home
+    assert settings.lake_uri == str(home / "lake")
+    assert settings.landing_uri == str(home / "landing")
+    assert settings.mlflow_tracking_uri == f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    assert settings.mlflow_artifacts == home / "mlflow" / "artifacts"
+    assert settings.dagster_home == home / "dagster"
+    assert settings.reports_dir == home / "reports"
+    assert settings.catalog_dir == home / "catalog"
+    assert (settings.host, settings.api_port, settings.dagster_port) == ("127.0.0.1", 8000, 3000)
+    assert settings.universe_symbols == ()
+    assert settings.alert_webhook_url is None
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name != "mlflow_tracking_uri"])
+def test_every_setting_is_a_variable_with_the_prefix_and_is_described(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = "4321" if field.endswith("_port") else "s3://bucket/some"
+    monkeypatch.setenv(f"LAKEHOUSE_{field.upper()}", value)
+    assert str(getattr(get_settings(), field)).endswith(value.removeprefix("s3:/"))
+    assert Settings.model_fields[field].description
+
+
+def test_mlflow_keeps_the_name_that_it_gave_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert get_settings().mlflow_tracking_uri == "http://tracking:5000"
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", "here/../there")
+    monkeypatch.setenv("LAKEHOUSE_LAKE_URI", "data/lake/")
+    monkeypatch.setenv("LAKEHOUSE_LANDING_URI", "~/drop")
+    settings = get_settings()
+    monkeypatch.chdir("/")
+    assert settings.home == tmp_path / "there"
+    assert settings.lake_uri == str(tmp_path / "data" / "lake")
+    assert settings.landing_uri == str(Path.home() / "drop")
+
+
+def test_an_object_store_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_LAKE_URI", "s3://bucket/prefix/")
+    assert get_settings().lake_uri == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [("", ()), (" , ", ()), ("aapl", ("AAPL",)), (" aapl, MSFT ,,sp500", ("AAPL", "MSFT", "SP500"))],
+)
+def test_the_universe_is_a_list_of_symbols(
+    text: str, symbols: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_UNIVERSE", text)
+    assert get_settings().universe_symbols == symbols
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", ""])
+def test_a_port_that_is_none_is_refused_by_name(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_API_PORT", port)
+    with pytest.raises(ValidationError, match="api_port"):
+        get_settings()
