@@ -91,6 +91,7 @@ def end_broken_runs(instance: dg.DagsterInstance, alone: bool) -> int:
     ]
     for run in broken:
         instance.report_run_failed(run, "The process of this run was killed; a new run does what is missing.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # or its successor waits for ever
     return len(broken)
 
 

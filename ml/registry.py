@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version as installed
@@ -59,7 +60,7 @@ class Registry:
 
         uri = self._settings.mlflow_tracking_uri
         if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            _create_store(Path(uri.removeprefix("sqlite:///")))
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -215,6 +216,22 @@ class Registry:
         folder = Path(download_artifacts(artifact_uri=uri, tracking_uri=self._settings.mlflow_tracking_uri))
         onnx = (folder / "model.onnx").read_bytes()
         return LoadedModel(version.name, str(version.version), version.run_id, onnx)
+
+
+def _create_store(path: Path) -> None:
+    """Create MLflow's SQLite file whole: MLflow makes its tables one by one, and after a kill never gets over it."""
+    import mlflow
+
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{part}").search_experiments()
+    # Unlike a rename, a link does not replace a store that another process has made meanwhile.
+    with suppress(FileExistsError, FileNotFoundError):
+        os.link(part, path)
+    for leftover in path.parent.glob(f"{path.name}.*.part*"):  # ours, and those of processes that were killed
+        leftover.unlink(missing_ok=True)
 
 
 def _tags(candidate: Candidate, result: TrainingResult) -> dict[str, str]:
