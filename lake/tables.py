@@ -130,7 +130,7 @@ RAW_BATCHES = _spec(
 
 PREDICTIONS = _spec(
     "forecasts/predictions",
-    "Forecasts of the champion models for the newest session of every symbol, with conformal intervals.",
+    "Forecasts of the champions for the newest session of every symbol with 252 sessions of history, with intervals.",
     [
         _field("id", pa.string(), "Hash of the key; identifies a forecast for ever.", nullable=False),
         _field("symbol", pa.string(), "Ticker.", nullable=False),
