@@ -23,12 +23,15 @@ _POLL_SECONDS = 0.5
 def select(definitions: dg.Definitions, selection: str) -> AbstractSet[dg.AssetKey]:
     """Asset keys of a selection in Dagster's syntax, for example `key:"raw/bars"+` or `group:models`.
 
+    With an asset come those that only the same step can make: with one raw table all of them.
+
     Raises
     ------
     ValueError : the selection cannot be parsed, or matches nothing.
     """
     try:
-        keys = dg.AssetSelection.from_string(selection).resolve(definitions.resolve_asset_graph())
+        chosen = dg.AssetSelection.from_string(selection).required_multi_asset_neighbors()
+        keys = chosen.resolve(definitions.resolve_asset_graph())
     except Exception as error:
         raise ValueError(f"selection {selection!r} is not understood: {error}") from error
     if not keys:
@@ -45,7 +48,8 @@ def missing(definitions: dg.Definitions, instance: dg.DagsterInstance, lake: Lak
         for key in graph.get_all_asset_keys()
         if known.get(key) is None or not (key.path[0] == "catalog" or lake.exists("/".join(key.path)))
     }
-    return dg.AssetSelection.assets(*gone).downstream().resolve(graph) if gone else set()
+    whole_steps = dg.AssetSelection.assets(*gone).required_multi_asset_neighbors()
+    return whole_steps.downstream().resolve(graph) if gone else set()
 
 
 def materialize(
