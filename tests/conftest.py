@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: an empty home, a lake in it, and a webhook for alerts."""
+"""Fixtures that several test files share: an empty home, a lake in it, a webhook for alerts, the built graph."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from lake.settings import Settings, get_settings
 from lake.store import Lake
+from tests.graph_kit import Built, Home, build
 from tests.webhook import Webhook
 
 
@@ -34,3 +35,9 @@ def webhook() -> Iterator[Webhook]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The graph of a small universe, built once for all tests; who changes it works on a copy."""
+    return build(Home(tmp_path_factory.mktemp("graph") / "home"))

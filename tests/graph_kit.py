@@ -1,0 +1,141 @@
+"""The real graph on a small universe: built, killed and served by the real command, in homes of their own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from lake.settings import Settings
+from lake.store import Lake
+
+ROOT = Path(__file__).resolve().parents[1]
+LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
+UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
+ASSETS = 14
+_LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
+_CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home folder and the command `lakehouse` in it, with no other setting than those given here."""
+
+    path: Path
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of this process without its settings, and with those of this home."""
+        ours = ("LAKEHOUSE_", "MLFLOW_", "DAGSTER_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        own = {"LAKEHOUSE_HOME": str(self.path), "LAKEHOUSE_UNIVERSE": ",".join(UNIVERSE), **dict(self.variables)}
+        return inherited | own
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.path)
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.from_settings(self.settings)
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Its Dagster instance: runs and events."""
+        with dg.DagsterInstance.from_config(str(self.settings.dagster_home)) as instance:
+            yield instance
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`lakehouse ...` to its end."""
+        return subprocess.run(
+            [LAKEHOUSE, *arguments],
+            cwd=ROOT,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """`lakehouse ...` in a process group of its own, of which nothing is left afterwards."""
+        process = subprocess.Popen(
+            [LAKEHOUSE, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def materialize(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """The graph (or what `options` say of it), with little training."""
+        return self.run("materialize", *self.little_training, *options)
+
+    @property
+    def little_training(self) -> tuple[str, str]:
+        """Options of `lakehouse materialize` for tests: the models need not be good."""
+        config = self.path.parent / f"{self.path.name}.yaml"
+        config.write_text(yaml.safe_dump(_CONFIG))
+        return "--config", str(config)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A home whose whole graph was built once, by `lakehouse materialize`."""
+
+    home: Home
+    output: str
+    left_in_checkout: frozenset[str]
+
+    @property
+    def run_id(self) -> str:
+        """The Dagster run that built it."""
+        return run_id(self.output)
+
+
+def build(home: Home) -> Built:
+    """Build the whole graph in an empty home."""
+    before = _entries()
+    done = home.materialize()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Built(home, done.stdout, frozenset(_entries() - before))
+
+
+def run_id(output: str) -> str:
+    """The run that `lakehouse materialize` names in its last line."""
+    found = re.search(r"\(run ([0-9a-f-]{36})\)", output)
+    assert found is not None, output
+    return found[1]
+
+
+def _entries() -> set[str]:
+    folders = (ROOT, ROOT / "dbt_project", ROOT / "dbt_project" / "target")
+    return {str(path.relative_to(ROOT)) for folder in folders if folder.exists() for path in folder.iterdir()}
+
+
+def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)

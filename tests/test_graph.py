@@ -1,0 +1,166 @@
+"""One real run of the whole graph on a small universe: what it leaves behind, and that again changes nothing."""
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets_pkg.definitions import build_definitions
+from assets_pkg.materialize import select
+from lake.ingest import unbalanced_batches
+from ml.registry import Registry
+from tests.graph_kit import ASSETS, UNIVERSE, Built
+
+PLOTS = {
+    "market/indicators": 1,
+    "models/volatility_5d": 3,
+    "models/return_5d": 3,
+    "forecasts/predictions": 1,
+    "monitoring/data_drift": 1,
+}
+TARGETS = ("return_5d", "volatility_5d")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions()
+
+
+@pytest.fixture(scope="module")
+def told(built: Built) -> dict[str, dict[str, Any]]:
+    """Metadata of the newest materialisation of every asset."""
+    with built.home.instance() as instance:
+        keys = build_definitions().resolve_asset_graph().get_all_asset_keys()
+        events = instance.get_latest_materialization_events(keys)
+        return {
+            key.to_user_string(): {name: value.value for name, value in event.asset_materialization.metadata.items()}
+            for key, event in events.items()
+            if event is not None and event.asset_materialization is not None
+        }
+
+
+def test_progress_is_told_asset_by_asset(built: Built, told: dict[str, Any]) -> None:
+    lines = re.findall(rf"^\[ ?(\d+)/{ASSETS}\] (\S+) .* (\d+\.\d) s$", built.output, re.M)
+    assert [int(number) for number, _, _ in lines] == list(range(1, ASSETS + 1))
+    assert {asset for _, asset, _ in lines} == set(told)
+    assert re.search(rf"^done: {ASSETS} assets in \d+ s", built.output, re.M)
+
+
+def test_every_asset_tells_its_rows_and_the_version_it_wrote(built: Built, told: dict[str, Any]) -> None:
+    lake = built.home.lake
+    assert set(lake.tables()) == set(told) - {"catalog/dbt_docs"}
+    for table in lake.tables():
+        assert told[table]["dagster/row_count"] == lake.row_count(table), table
+        assert told[table]["lake_version"] == lake.version(table), table
+        assert told[table]["dagster/uri"] == lake.path(table), table
+    assert lake.row_count("market/features") == lake.row_count("market/bars") > 15_000
+
+
+def test_plots_are_where_people_would_look(told: dict[str, Any]) -> None:
+    found = {
+        asset: sum(str(value).startswith("![plot](data:image/png;base64,iVBOR") for value in metadata.values())
+        for asset, metadata in told.items()
+    }
+    assert {asset: plots for asset, plots in found.items() if plots} == PLOTS
+
+
+def test_all_checks_were_evaluated_and_no_blocking_one_failed(built: Built, definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    with built.home.instance() as instance:
+        page = instance.get_records_for_run(built.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        events = [record.event_log_entry.dagster_event for record in page.records]
+        found = [event.asset_check_evaluation_data for event in events if event is not None]
+    assert {dg.AssetCheckKey(check.asset_key, check.check_name) for check in found} == set(graph.asset_check_keys)
+    failed = {f"{check.asset_key.to_user_string()} {check.check_name}" for check in found if not check.passed}
+    may_warn = {"models/volatility_5d_champion learned_model_wins", "monitoring/data_drift no_drift"}
+    assert failed <= may_warn
+
+
+def test_the_ledger_balances(built: Built) -> None:
+    lake = built.home.lake
+    assert unbalanced_batches(lake) == []
+    assert {row["source"] for row in lake.read("raw/batches").to_pylist()} == {"skfolio", "bokeh", "arch"}
+
+
+def test_each_target_has_a_champion_that_says_where_it_comes_from(built: Built) -> None:
+    registry = Registry(built.home.settings)
+    features = built.home.lake.version("market/features")
+    for target in TARGETS:
+        champion = registry.client.get_model_version_by_alias(target, "champion")
+        assert json.loads(champion.tags["lake_versions"]) == {"market/features": features}
+        assert len(json.loads(champion.tags["features"])) >= 1
+        assert {"seed", "metrics", "code_version", "conformal", "split", "digest"} <= set(champion.tags)
+        assert champion.tags["seed"] == "0"
+        (decision,) = built.home.lake.read(f"models/{target}_champion").to_pylist()
+        assert decision["version"] == str(champion.version)
+        assert decision["champion"] == champion.tags["model"]
+
+
+def test_tracking_has_one_closed_run_a_model_below_one_of_the_graph(built: Built) -> None:
+    client = Registry(built.home.settings).client
+    experiment = client.get_experiment_by_name("lakehouse")
+    assert experiment is not None
+    assert experiment.artifact_location == built.home.settings.mlflow_artifacts.joinpath("lakehouse").as_uri()
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert Counter(run.data.tags["asset_key"] for run in children) == {f"models/{target}": 1 for target in TARGETS}
+    assert {run.data.tags["dagster_run_id"] for run in children} == {built.run_id}
+
+
+def test_every_symbol_has_both_forecasts_with_three_intervals(built: Built) -> None:
+    rows = built.home.lake.read("forecasts/predictions").to_pylist()
+    assert {(row["symbol"], row["target"]) for row in rows} == {(s, t) for s in UNIVERSE for t in TARGETS}
+    for row in rows:
+        assert [interval["level"] for interval in row["intervals"]] == [0.8, 0.9, 0.95]
+        lower = [interval["lower"] for interval in row["intervals"]]
+        upper = [interval["upper"] for interval in row["intervals"]]
+        assert sorted(lower, reverse=True) == lower
+        assert lower[0] < row["mean"] < upper[0]
+        assert sorted(upper) == upper
+        assert (row["price"] is None) == (row["target"] == "volatility_5d")
+        assert row["dagster_run_id"] == built.run_id
+
+
+def test_the_report_of_the_run_and_the_catalogue_are_there(built: Built, told: dict[str, Any]) -> None:
+    settings = built.home.settings
+    for suffix in ("html", "json"):
+        assert (settings.reports_dir / "data_drift" / f"{built.run_id}.{suffix}").stat().st_size > 1000
+    assert told["monitoring/data_drift"]["report"].endswith(f"/reports/data_drift/{built.run_id}.html")
+    page = (settings.catalog_dir / "index.html").read_text()
+    assert "bb_percent_b_20" in page
+    assert told["catalog/dbt_docs"]["columns"] > 80
+
+
+def test_nothing_is_left_in_the_checkout(built: Built) -> None:
+    assert built.left_in_checkout <= {"dbt_project/target", "dbt_project/target/manifest.json"}
+
+
+def test_what_is_there_is_not_made_again(built: Built, definitions: dg.Definitions) -> None:
+    again = built.home.materialize("--missing")
+    assert (again.returncode, again.stdout) == (0, "Nothing to do: every asset is materialised.\n")
+    assert len(select(definitions, "*")) == ASSETS
+
+
+def test_building_it_again_from_the_same_data_changes_nothing(built: Built) -> None:
+    lake, client = built.home.lake, Registry(built.home.settings).client
+
+    def state() -> dict[str, Any]:
+        tables = [table for table in lake.tables() if table.split("/")[0] in {"raw", "market", "forecasts"}]
+        versions = {table: lake.version(table) for table in [*tables, "models/return_5d", "models/volatility_5d"]}
+        registered = {target: len(client.search_model_versions(f"name = '{target}'")) for target in TARGETS}
+        return {**versions, **registered}
+
+    before, forecasts = state(), lake.read("forecasts/predictions").sort_by("id")
+    again = built.home.materialize()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert state() == before
+    assert lake.read("forecasts/predictions").sort_by("id").equals(forecasts)
+    assert {target: lake.row_count(f"models/{target}_champion") for target in TARGETS} == dict.fromkeys(TARGETS, 2)

@@ -1,0 +1,73 @@
+"""kill -9 in the middle of any step: the next run does what is missing, and ends in the same lake."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from ml.registry import Registry
+from tests.graph_kit import Built, Home, eventually
+
+BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at"}
+pytestmark = pytest.mark.slow
+
+
+def half_of_the_sources_are_in(home: Home) -> bool:
+    return (home.path / "lake/raw/bars/_delta_log/00000000000000000001.json").exists()
+
+
+def the_first_market_table_is_in(home: Home) -> bool:
+    return (home.path / "lake/market/bars/_delta_log/00000000000000000000.json").exists()
+
+
+def a_model_trains(home: Home) -> bool:
+    database = home.path / "mlflow" / "mlflow.db"
+    if not database.exists():
+        return False
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        try:
+            (runs,) = connection.execute("select count(*) from tags where value = 'models/volatility_5d'").fetchone()
+        except sqlite3.OperationalError:  # no table yet
+            return False
+    return bool(runs)
+
+
+def kill(home: Home, when: Callable[[Home], bool]) -> None:
+    """Materialise what is missing, and kill -9 the command in the middle; what it had started lives on."""
+    with home.start("materialize", *home.little_training, "--missing") as process:
+        eventually(lambda: when(home) or process.poll() is not None, 120, when.__name__)
+        assert process.poll() is None, process.communicate()[0]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_in_raw_in_market_and_in_training_it_ends_in_the_same_lake(
+    built: Built, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = Home(tmp_path_factory.mktemp("killed") / "home")
+    for moment in (half_of_the_sources_are_in, the_first_market_table_is_in, a_model_trains):
+        kill(home, moment)
+    done = home.materialize("--missing")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    with home.instance() as instance:
+        statuses = [run.status for run in instance.get_runs()]
+    assert statuses == [dg.DagsterRunStatus.SUCCESS, *[dg.DagsterRunStatus.FAILURE] * 3]
+    assert sorted(home.lake.tables()) == sorted(built.home.lake.tables())
+    for table in built.home.lake.tables():
+        assert rows(home, table).equals(rows(built.home, table)), table
+    client = Registry(home.settings).client
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert {run.info.status for run in client.search_runs(experiments)} == {"FINISHED", "FAILED"}
+
+
+def rows(home: Home, table: str) -> pa.Table:
+    """Rows of a table in the order of its columns, without when and by which run they were written."""
+    data = home.lake.read(table)
+    data = data.drop_columns([name for name in data.column_names if name in BOOKKEEPING])
+    sortable = [name for name in data.column_names if not pa.types.is_nested(data.schema.field(name).type)]
+    return data.sort_by([(name, "ascending") for name in sortable]).combine_chunks()
