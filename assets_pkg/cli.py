@@ -47,7 +47,9 @@ def materialize(
         str, typer.Option("--select", help="Assets in Dagster's selection syntax, for example 'group:market' or '*'.")
     ] = "*",
     missing: Annotated[bool, typer.Option("--missing", help="Only what was never made, and all after it.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML file with Dagster run config.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", exists=True, dir_okay=False, help="YAML file with Dagster run config.")
+    ] = None,
     alone: Alone = False,
     stop_with_parent: StopWithParent = False,
 ) -> None:
@@ -65,6 +67,11 @@ def materialize(
     from assets_pkg.definitions import build_definitions
 
     definitions = build_definitions()
+    try:
+        run_config = yaml.safe_load(config.read_text()) if config else None
+        dg.validate_run_config(definitions.resolve_job_def("everything"), run_config)
+    except Exception as error:
+        _fail(f"{config} is not the run config of this graph: {error}")
     with dg.DagsterInstance.get() as instance:
         graph.end_broken_runs(instance, alone)
         try:
@@ -77,7 +84,6 @@ def materialize(
             print("Nothing to do: every asset is materialised.")
             return
         print(f"Materialising {len(keys)} assets into {settings.lake_uri}", flush=True)
-        run_config = yaml.safe_load(config.read_text()) if config else None
         terminal, log = sys.stdout, settings.home / "logs" / "materialize.log"
         with log.open("w") as libraries, redirect_stdout(libraries), redirect_stderr(libraries):
             worked = graph.materialize(
