@@ -8,6 +8,7 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from assets_pkg.definitions import build_definitions
+from assets_pkg.materialize import select
 from lake.tables import TABLES
 
 # asset: (what it is made from, its checks apart from dbt's, in which a blocking one ends in "!")
@@ -117,6 +118,21 @@ def test_schedules_and_sensors_run_from_the_start(definitions: dg.Definitions) -
 def test_every_asset_but_raw_follows_by_itself(graph: AssetGraph) -> None:
     still = {k.to_user_string() for k in graph.get_all_asset_keys() if graph.get(k).automation_condition is None}
     assert still == {asset for asset in GRAPH if asset.startswith("raw/")}
+
+
+@pytest.mark.parametrize(
+    ("selection", "keys"),
+    [
+        ("*", set(GRAPH)),
+        ("group:models", {asset for asset in GRAPH if asset.startswith("models/")}),
+        ('key:"market/features"', {"market/features"}),
+        ('key:"raw/bars"', {asset for asset in GRAPH if asset.startswith("raw/")}),
+    ],
+)
+def test_a_selection_is_something_that_can_run(definitions: dg.Definitions, selection: str, keys: set[str]) -> None:
+    selected = select(definitions, selection)
+    assert {key.to_user_string() for key in selected} == keys
+    definitions.resolve_job_def("everything").get_subset(asset_selection=set(selected))
 
 
 def test_resources_can_be_replaced() -> None:
