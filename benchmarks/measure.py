@@ -138,7 +138,7 @@ def machine() -> str:
     cores = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count()
     memory = psutil.virtual_memory().total / 2**30
     load = os.getloadavg()[0]
-    busy = "; the machine is busy, so times are too long" if load > 0.5 * (cores or 1) else ""
+    busy = "; the machine is busy, so times may be too long" if load > 0.5 * (cores or 1) else ""
     return (
         f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB, "
         f"Python {platform.python_version()}; load {load:.1f} before{busy}"
