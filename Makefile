@@ -2,7 +2,7 @@
 BIN := .venv/bin
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ check: ## lint, format, types, floors
 bench: ## measure what the project promises
 	@deploy/setup.sh dev
 	@$(BIN)/python -m benchmarks
+
+docs: ## write the pages that are made from code
+	@deploy/setup.sh runtime
+	@$(BIN)/python docs/generate.py
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate pyproject.toml

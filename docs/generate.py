@@ -1,0 +1,50 @@
+"""Writes docs/settings.md from the settings class; `make docs` runs it, and a test holds the file against it."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from lake.settings import Settings
+
+TARGET = Path(__file__).with_name("settings.md")
+
+_HEAD = """<!-- Written by `make docs` from lake/settings.py; changes belong there. -->
+# Settings
+
+Environment variables, all optional: the defaults run on a laptop as they are. A wrong value is told in one line that
+names the variable. Every command reads them, `make run` included: `LAKEHOUSE_API_PORT=8080 make run`.
+
+| variable | meaning |
+|---|---|
+"""
+
+_TAIL = """
+`<home>` is the value of `LAKEHOUSE_HOME`. Relative paths are taken from the folder that a command is started in.
+
+On S3, keys and region come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and `AWS_REGION`.
+MLflow's SQLite store, Dagster's home, the reports and the catalogue stay in `<home>`.
+"""
+
+
+def settings_page() -> str:
+    """The page in Markdown: one row a setting, in the order of the class."""
+    rows = [f"| `{_variable(name, field)}` | {_meaning(field)} |\n" for name, field in Settings.model_fields.items()]
+    return _HEAD + "".join(rows) + _TAIL
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    if isinstance(field.validation_alias, AliasChoices):
+        return str(field.validation_alias.choices[0])
+    return f"{Settings.model_config['env_prefix']}{name}".upper()
+
+
+def _meaning(field: FieldInfo) -> str:
+    meaning = field.description or ""
+    if field.default and "Default:" not in meaning:  # the ones that follow from others say so themselves
+        meaning += f" Default: `{field.default}`."
+    return meaning
+
+
+if __name__ == "__main__":
+    TARGET.write_text(settings_page())
