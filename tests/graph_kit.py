@@ -2,9 +2,9 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import yaml
 
 from lake.settings import Settings
@@ -67,25 +68,34 @@ class Home:
         )
 
     @contextmanager
-    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """`lakehouse ...` in a process group of its own, of which nothing is left afterwards."""
+    def start(self, *command: str | Path) -> Iterator["Started"]:
+        """A command in a process group of its own; afterwards nothing that works in this home is left."""
         process = subprocess.Popen(
-            [LAKEHOUSE, *arguments],
+            command,
             cwd=ROOT,
             env=self.environment,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
         try:
-            yield process
+            yield Started(process)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for left in self.processes():
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
             process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that works in this home, whoever its parent is now."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("LAKEHOUSE_HOME") == str(self.path):
+                    found.append(process)
+        return found
 
     def materialize(self, *options: str) -> subprocess.CompletedProcess[str]:
         """The graph (or what `options` say of it), with little training."""
@@ -97,6 +107,39 @@ class Home:
         config = self.path.parent / f"{self.path.name}.yaml"
         config.write_text(yaml.safe_dump(_CONFIG))
         return "--config", str(config)
+
+
+class Started:
+    """A running command, with what it has printed so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def says(self, words: str, seconds: float) -> None:
+        """Wait until it has printed some words."""
+        eventually(
+            lambda: words in self.output or self.process.poll() is not None, seconds, f"{words} in {self.output}"
+        )
+        assert words in self.output, f"it ended ({self.process.poll()}) before {words}: {self.output}"
+
+    def ends(self, seconds: float) -> int:
+        """Wait for its end; the exit code."""
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                self._lines.append(line)
 
 
 @dataclass(frozen=True)

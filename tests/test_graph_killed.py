@@ -1,16 +1,15 @@
 """kill -9 in the middle of any step: the next run does what is missing, and ends in the same lake."""
 
-import os
-import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import dagster as dg
 import pyarrow as pa
 import pytest
 
 from ml.registry import Registry
-from tests.graph_kit import Built, Home, eventually
+from tests.graph_kit import LAKEHOUSE, Built, Home, Started, eventually
 
 BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at"}
 pytestmark = pytest.mark.slow
@@ -36,22 +35,24 @@ def a_model_trains(home: Home) -> bool:
     return bool(runs)
 
 
-def kill(home: Home, when: Callable[[Home], bool]) -> None:
-    """Materialise what is missing, and kill -9 the command in the middle; what it had started lives on."""
-    with home.start("materialize", *home.little_training, "--missing") as process:
-        eventually(lambda: when(home) or process.poll() is not None, 120, when.__name__)
-        assert process.poll() is None, process.communicate()[0]
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+def kill_when(moment: Callable[[Home], bool], home: Home, started: Started) -> None:
+    """kill -9 of the command alone."""
+    process = started.process
+    eventually(lambda: moment(home) or process.poll() is not None, 120, moment.__name__)
+    assert process.poll() is None, started.output
+    process.kill()
+    process.wait()
 
 
 def test_killed_in_raw_in_market_and_in_training_it_ends_in_the_same_lake(
     built: Built, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     home = Home(tmp_path_factory.mktemp("killed") / "home")
-    for moment in (half_of_the_sources_are_in, the_first_market_table_is_in, a_model_trains):
-        kill(home, moment)
-    done = home.materialize("--missing")
+    with ExitStack() as until_the_end:  # what kill -9 leaves behind (dbt) goes on beside the next run
+        for moment in (half_of_the_sources_are_in, the_first_market_table_is_in, a_model_trains):
+            command = (LAKEHOUSE, "materialize", *home.little_training, "--missing")
+            kill_when(moment, home, until_the_end.enter_context(home.start(*command)))
+        done = home.materialize("--missing")
     assert done.returncode == 0, done.stdout + done.stderr
 
     with home.instance() as instance:
