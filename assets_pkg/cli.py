@@ -105,7 +105,7 @@ def ingest(
     settings = _prepared()
     lake = Lake.from_settings(settings)
     write_instruments(lake, settings.universe_symbols)
-    failed = False
+    accepted, failed = 0, False
     for path in files:
         try:
             batch = ingest_file(lake, path)
@@ -113,11 +113,23 @@ def ingest(
             print(error, file=sys.stderr)
             failed = True
             continue
+        accepted += batch.accepted
+        if batch.unchanged == batch.received:
+            print(f"{path.name}: all {batch.received} rows are known: nothing was added")
+            continue
         print(
             f"{path.name}: {batch.received} received = {batch.accepted} accepted + {batch.unchanged} unchanged "
             f"+ {batch.rejected} rejected"
         )
         _print_rejects(lake, batch.batch_id)
+    if accepted:
+        import dagster as dg
+
+        from assets_pkg.materialize import report_ingested
+
+        with dg.DagsterInstance.get() as instance:
+            report_ingested(instance, lake)
+        print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
     if failed:
         raise typer.Exit(1)
 

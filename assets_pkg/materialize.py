@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import psutil
 
+from assets_pkg.metadata import table_metadata
 from lake.store import Lake
 
 Say = Callable[[str], None]
@@ -32,10 +33,15 @@ def select(definitions: dg.Definitions, selection: str) -> AbstractSet[dg.AssetK
     try:
         chosen = dg.AssetSelection.from_string(selection).required_multi_asset_neighbors()
         keys = chosen.resolve(definitions.resolve_asset_graph())
+    except dg.DagsterInvalidSubsetError:
+        keys = set()
     except Exception as error:
         raise ValueError(f"selection {selection!r} is not understood: {error}") from error
     if not keys:
-        raise ValueError(f"selection {selection!r} matches no asset")
+        known = ", ".join(
+            sorted(key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys())
+        )
+        raise ValueError(f"selection {selection!r} matches no asset; there are {known}")
     return keys
 
 
@@ -82,6 +88,13 @@ def materialize(
     return bool(result.success)
 
 
+def report_ingested(instance: dg.DagsterInstance, lake: Lake) -> None:
+    """Tell Dagster that the raw tables were written outside of a run, so that automation takes it from there."""
+    for table in ("raw/bars", "raw/rejects", "raw/batches"):
+        metadata = table_metadata(lake, table)
+        instance.report_runless_asset_event(dg.AssetMaterialization(table.split("/"), metadata=metadata))
+
+
 def end_broken_runs(instance: dg.DagsterInstance, alone: bool) -> int:
     """Mark runs whose process has died (kill -9, power cut) as failed; returns how many there were.
 
@@ -126,7 +139,7 @@ class _Reporter:
         self._instance, self._run_id, self._total, self._say = instance, run_id, total, say
         self._cursor: str | None = None
         self._done = 0
-        self._started: dict[str, float] = {}
+        self._last: dict[str, float] = {}  # when each step last had something to show
 
     def report(self) -> None:
         """Say what has happened since the last call."""
@@ -142,14 +155,15 @@ class _Reporter:
     def _line(self, event: dg.DagsterEvent, timestamp: float) -> None:
         step = event.step_key or ""
         if event.event_type == dg.DagsterEventType.STEP_START:
-            self._started[step] = timestamp
-            self._say(f"         {step} ...")
+            self._last[step] = timestamp
+            self._say(f"         {step.replace('__', '/')} ...")
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             self._done += 1
             materialization = event.step_materialization_data.materialization
             rows = materialization.metadata.get("dagster/row_count")
             count = f"{rows.value:>10,} rows" if rows is not None else " " * 15
-            seconds = timestamp - self._started.get(step, timestamp)
+            seconds = timestamp - self._last.get(step, timestamp)
+            self._last[step] = timestamp
             name = materialization.asset_key.to_user_string()
             self._say(f"[{self._done:>2}/{self._total}] {name:<30} {count}  {seconds:6.1f} s")
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -162,4 +176,4 @@ class _Reporter:
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             cause = error.cause or error if error else None
-            self._say(f"         FAILED {step}: {cause.message.strip() if cause else 'no message'}")
+            self._say(f"         FAILED {step.replace('__', '/')}: {cause.message.strip() if cause else 'no message'}")

@@ -145,7 +145,7 @@ def _announce(settings: Settings, services: list[Service], complete: bool) -> No
     api = addresses["api"]
     print(
         f"""
-  Lineage graph    {addresses["dagster"]}
+  Lineage graph    {addresses["dagster"]}/asset-groups
   A forecast       {api}/v1/predictions/AAPL
   API docs         {api}/docs
   Drift reports    {api}/reports

@@ -46,9 +46,9 @@ def decide(result: TrainingResult) -> Decision:
     winner = challenger if edge and not faults[challenger.model] else baseline
     gain = -mean / baseline.metrics["test"]["loss"]
     reason = (
-        f"{challenger.model} changes the loss of {baseline.model} by {-gain:+.2%} on {len(difference)} held-out "
-        f"forecasts (difference {mean:.3g}, 95 % interval {lower:.3g} to {upper:.3g}): "
-        + ("a credible edge" if edge else "no credible edge, so the naive forecast is the champion")
+        f"the loss of {challenger.model} is {abs(gain):.1%} {'lower' if gain > 0 else 'higher'} than that of "
+        f"{baseline.model} on {len(difference)} held-out forecasts (difference {mean:.3g}, 95% interval {lower:.3g} to "
+        f"{upper:.3g}): " + ("a credible edge" if edge else "no credible edge, so the naive forecast is the champion")
     )
     for name, found in faults.items():
         if found:

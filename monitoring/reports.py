@@ -78,6 +78,7 @@ def render(report: DriftReport) -> tuple[str, dict[str, Any]]:
         )
         snapshot = Report([preset]).run(report.current, report.reference)
         page = snapshot.get_html_str(as_iframe=False)
+    page = page.replace("<head>", f"<head><title>Data drift, {report.current_span[1]:%Y-%m-%d}</title>", 1)
     return page.replace("<body>", f"<body>{_header(report)}", 1), json.loads(snapshot.json())
 
 
@@ -121,7 +122,8 @@ def _header(report: DriftReport) -> str:
         f'<p style="{verdict}">{html.escape(report.summary)}</p>'
         f"<p>{len(report.symbols)} series: {html.escape(names)}</p>"
         f'<img style="max-width: 100%" alt="Distances of the past and of now" src="data:image/png;base64,{picture}">'
-        f"</header>"
+        "<p>Evidently's view of the same two windows follows. Its drift scores are the distances themselves, "
+        "not shares of a threshold.</p></header>"
     )
 
 

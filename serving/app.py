@@ -162,7 +162,7 @@ async def landing(request: Request) -> HTMLResponse:
             f"the newest after the session of {snapshot.as_of:%Y-%m-%d}."
         )
         symbol = next(name for name, found in snapshot.predictions.items() if found.as_of == snapshot.as_of)
-    dagster_url = f"http://{settings.host}:{settings.dagster_port}"
+    dagster_url = f"http://{settings.host}:{settings.dagster_port}/asset-groups"
     return HTMLResponse(pages.landing(_base(request), dagster_url, status, symbol))
 
 

@@ -78,7 +78,8 @@ def reports_index(base: str, reports: list[Report]) -> str:
         for report in reports
     )
     head = "<tr><th>Written (UTC)</th><th>Kind</th><th>Run</th><th>Open</th></tr>"
-    lead = f'<p class="lead">{len(reports)} reports, newest first.</p>'
+    count = "1 report" if len(reports) == 1 else f"{len(reports)} reports, newest first"
+    lead = f'<p class="lead">{count}.</p>'
     return _page("Reports", f"{lead}<table>{head}{rows}</table>{_home(base)}")
 
 

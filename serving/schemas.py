@@ -1,9 +1,24 @@
 """What the API answers: one pydantic model a document, with the meaning and unit of every field."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+
+
+def _decoded(tags: Mapping[str, str]) -> dict[str, Any]:
+    return {name: _json_or_text(value) for name, value in tags.items()}
+
+
+def _json_or_text(value: str) -> Any:
+    if not value.startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 class Interval(BaseModel):
@@ -96,7 +111,9 @@ class ChampionVersion(BaseModel):
     version: str = Field(examples=["3"])
     run_id: str | None = Field(description="MLflow run that trained it.")
     created_at: datetime = Field(description="When it was registered, UTC.")
-    tags: dict[str, str] = Field(description="Tags of the version in the registry.")
+    tags: Annotated[dict[str, Any], BeforeValidator(_decoded)] = Field(
+        description="Tags of the version in the registry; those that hold JSON are decoded."
+    )
 
 
 class RegisteredModel(BaseModel):

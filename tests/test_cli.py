@@ -87,11 +87,12 @@ def test_files_are_ingested_with_their_ledger_and_reasons(home: Home, tmp_path: 
     assert done.stdout.splitlines() == [
         "NEWCO.csv: 3 received = 2 accepted + 0 unchanged + 1 rejected",
         "  row 3: close 'x' cannot be read",
+        "While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize",
     ]
     good.write_text(CLOSES)
     again = home.run("ingest", str(good))
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout == "NEWCO.csv: 2 received = 0 accepted + 2 unchanged + 0 rejected\n"
+    assert again.stdout == "NEWCO.csv: all 2 rows are known: nothing was added\n"
     assert home.lake.row_count("raw/bars") == 2
     assert good.exists()
 

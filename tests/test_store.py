@@ -1,6 +1,7 @@
 """The store: Delta tables by name, the same on a local disk and on S3."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -38,15 +39,16 @@ def any_lake(request: pytest.FixtureRequest, settings: Settings, monkeypatch: py
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    bucket = f"market-{uuid.uuid4()}"  # moto keeps its buckets as long as the process lives
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
         "LAKEHOUSE_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "LAKEHOUSE_LAKE_URI": "s3://market/lake",
+        "LAKEHOUSE_LAKE_URI": f"s3://{bucket}/lake",
     }.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True).mkdir("market")
+    s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True).mkdir(bucket)
     yield Lake.from_settings(Settings())
     server.stop()
 

@@ -95,7 +95,7 @@ def champion(target: str) -> dg.AssetsDefinition:
     key = dg.AssetKey(table.name.split("/"))
 
     @dg.multi_asset(
-        name=f"{target}_champion",
+        name=f"models__{target}_champion",
         specs=[
             dg.AssetSpec(
                 key,

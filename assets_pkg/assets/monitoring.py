@@ -15,6 +15,7 @@ _KEY = dg.AssetKey(DATA_DRIFT.name.split("/"))
 
 
 @dg.multi_asset(
+    name="monitoring__data_drift",
     specs=[
         dg.AssetSpec(
             _KEY,
