@@ -82,7 +82,7 @@ class LiveBars:
     def _complete(self, rows: pd.DataFrame, symbol: str, interval: str) -> pd.DataFrame:
         bars = rows.reindex(columns=list(BAR_COLUMNS))
         for column in NUMBER_COLUMNS:
-            bars[column] = pd.to_numeric(bars[column], errors="coerce").astype("float64")
+            bars[column] = _numbers(bars[column])
         given = {"symbol": symbol, "asset_class": self.asset_class, "interval": interval, "currency": "USD"}
         for column, value in given.items():
             bars[column] = bars[column].astype("object").where(bars[column].notna(), value)
@@ -109,8 +109,15 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
         if column == "ts" or column.endswith(("_at", "_start")):
             frame[column] = pd.to_datetime(frame[column], utc=True, errors="coerce").astype("datetime64[ns, UTC]")
     for column in numbers:
-        frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+        frame[column] = _numbers(frame[column])
     return frame
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    try:
+        return cells.astype("float64")  # as Python reads them: pandas' own parser may miss the last bit
+    except (TypeError, ValueError):
+        return pd.to_numeric(cells, errors="coerce").astype("float64")
 
 
 def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame:

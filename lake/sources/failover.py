@@ -77,8 +77,8 @@ def ingest_bars(
 ) -> Report:
     """Fetch each symbol from the first of its sources that delivers, and ingest it; a failed source only costs a line.
 
-    A source has failed for a symbol when it raises a `SourceError`, has no bar of an unknown series, or delivers bars
-    that do not fit the known ones. Sources are asked in rounds, so that each source makes one batch a round.
+    A source has failed for a symbol when it raises a `SourceError`, has not even the sessions that are known, or
+    delivers bars that do not fit them. Sources are asked in rounds, so that each source makes one batch a round.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
         except (SourceError, ValueError) as error:  # ValueError: the source has no such interval
             report.failed(symbol, error)
             continue
-        if bars.empty and of_symbol.empty:
+        if bars.empty and (span.start is None or of_symbol.empty):  # an increment holds known sessions
             report.failed(symbol, f"{source.name}: {symbol}: delivered no bars")
             continue
         frames[symbol] = bars
