@@ -1,11 +1,17 @@
 """The one settings class: every value that may differ between a laptop and a cluster, read from the environment."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.providers import Edgar, Provider, Series, Table, parse_sources
+
+
+def _provider(name: str, default: Provider) -> Any:
+    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
+    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/sources.md.")
 
 
 class Settings(BaseSettings):
@@ -56,29 +62,42 @@ class Settings(BaseSettings):
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
     )
-    yahoo: Provider = Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
-    alpha_vantage: Table = Table(
-        base_url="https://www.alphavantage.co", requests_per_minute=5, table="TIME_SERIES_DAILY_ADJUSTED"
+    yahoo: Provider = _provider(
+        "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
     )
-    polygon: Provider = Provider(base_url="https://api.polygon.io", requests_per_minute=5)
-    nasdaq_data_link: Table = Table(
-        base_url="https://data.nasdaq.com/api/v3", requests_per_minute=300, table="QUOTEMEDIA/PRICES"
+    alpha_vantage: Table = _provider(
+        "Alpha Vantage",
+        Table(base_url="https://www.alphavantage.co", requests_per_minute=5, table="TIME_SERIES_DAILY_ADJUSTED"),
     )
-    binance: Provider = Provider(base_url="https://api.binance.com", requests_per_minute=600)
-    fred: Series = Series(
-        base_url="https://api.stlouisfed.org/fred",
-        requests_per_minute=60,
-        series="A191RL1Q225SBEA, CPIAUCSL, FEDFUNDS",
+    polygon: Provider = _provider("Polygon.io", Provider(base_url="https://api.polygon.io", requests_per_minute=5))
+    nasdaq_data_link: Table = _provider(
+        "Nasdaq Data Link",
+        Table(base_url="https://data.nasdaq.com/api/v3", requests_per_minute=300, table="QUOTEMEDIA/PRICES"),
     )
-    bcrp: Series = Series(
-        base_url="https://estadisticas.bcrp.gob.pe/estadisticas/series/api",
-        requests_per_minute=30,
-        series="PD12301MD, PN01273PM, PD04638PD",
+    binance: Provider = _provider("Binance", Provider(base_url="https://api.binance.com", requests_per_minute=600))
+    fred: Series = _provider(
+        "FRED",
+        Series(
+            base_url="https://api.stlouisfed.org/fred",
+            requests_per_minute=60,
+            series="A191RL1Q225SBEA, CPIAUCSL, FEDFUNDS",
+        ),
     )
-    edgar: Edgar = Edgar(base_url="https://data.sec.gov", requests_per_minute=300)
-    news: Provider = Provider(
-        base_url="https://feeds.finance.yahoo.com/rss/2.0/headline?s={symbol}&region=US&lang=en-US",
-        requests_per_minute=30,
+    bcrp: Series = _provider(
+        "The central bank of Peru",
+        Series(
+            base_url="https://estadisticas.bcrp.gob.pe/estadisticas/series/api",
+            requests_per_minute=30,
+            series="PD12301MD, PN01273PM, PD04638PD",
+        ),
+    )
+    edgar: Edgar = _provider("SEC EDGAR", Edgar(base_url="https://data.sec.gov", requests_per_minute=300))
+    news: Provider = _provider(
+        "The news feed",
+        Provider(
+            base_url="https://feeds.finance.yahoo.com/rss/2.0/headline?s={symbol}&region=US&lang=en-US",
+            requests_per_minute=30,
+        ),
     )
     host: str = Field(default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.")

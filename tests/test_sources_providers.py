@@ -18,7 +18,8 @@ from lake.sources.http import (
     SourceError,
     UnavailableError,
 )
-from tests.provider_cases import CASES, HTML, KEY, Case
+from tests.provider_answers import HTML, KEY
+from tests.provider_cases import CASES, Case
 from tests.provider_server import SLOW, Answer, ProviderServer
 
 QUICK = Patience(attempts=3, backoff=0.01)
