@@ -1,26 +1,35 @@
-"""From delivered bars to the raw tables: validate, compare with what is known, append, and balance the ledger."""
+"""From delivered rows to the raw tables: validate, compare with what is known, append, and balance the ledger."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandera.pandas import DataFrameSchema
 
-from lake.quality import broken_rules, join_failures
-from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Source
+from lake.quality import BARS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
 from lake.store import Lake
-from lake.tables import RAW_BARS, RAW_BATCHES, RAW_INSTRUMENTS, RAW_REJECTS
+from lake.tables import (
+    RAW_BARS,
+    RAW_BATCHES,
+    RAW_FUNDAMENTALS,
+    RAW_INSTRUMENTS,
+    RAW_MACRO,
+    RAW_NEWS,
+    RAW_REJECTS,
+    TableSpec,
+)
 
 _KEPT_OF_UNREADABLE = 10_000  # bytes
 _DTYPES = {"ts": "datetime64[ns, UTC]", **dict.fromkeys(NUMBER_COLUMNS, "float64")}
-_KEY = ["symbol", "interval", "ts"]
-_VALUES = [*NUMBER_COLUMNS, "asset_class", "currency"]
+_STAMPS = ("source", "batch_id", "ingested_at", "year")  # what ingestion adds to a row
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,37 @@ class _Batch:
     now: datetime
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What ingestion must know of a raw table: the columns that sources deliver, and the rules of a row."""
+
+    spec: TableSpec
+    schema: DataFrameSchema
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name in self.spec.schema.names if name not in _STAMPS]
+
+    @property
+    def key(self) -> list[str]:
+        return [name for name in self.spec.key if name not in _STAMPS]
+
+    @property
+    def subject(self) -> str:
+        return self.key[0]
+
+
+_KINDS = {
+    kind.spec.name: kind
+    for kind in (
+        _Kind(RAW_BARS, BARS),
+        _Kind(RAW_MACRO, MACRO),
+        _Kind(RAW_FUNDAMENTALS, FUNDAMENTALS),
+        _Kind(RAW_NEWS, NEWS),
+    )
+}
+
+
 def ingest_source(
     lake: Lake, source: Source, symbols: Sequence[str] = (), *, start: date | None = None, end: date | None = None
 ) -> BatchResult:
@@ -53,55 +93,58 @@ def ingest_source(
 
 def ingest(
     lake: Lake,
-    bars: pd.DataFrame,
+    rows: pd.DataFrame,
     source: str,
     origin: str,
     *,
+    table: str = "raw/bars",
     originals: pd.Series | None = None,
     unreadable: pd.Series | None = None,
 ) -> BatchResult:
-    """Append what is new of a batch to `raw/bars`, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
+    """Append what is new of a batch to its raw table, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
 
     A crash at any point is repaired by ingesting the batch again: its id follows from its content, the ledger is
     written last, and rows that an earlier attempt appended are recognised by that id.
 
     Parameters
     ----------
-    bars : one row a bar, columns `lake.sources.base.BAR_COLUMNS`.
+    rows : one row a bar, columns `lake.sources.base.BAR_COLUMNS`; for another table its columns up to `source`.
     source : name of the source; the rows of each source are compared with that source's own history.
     origin : what was read, for the ledger.
+    table : `raw/bars`, `raw/macro`, `raw/fundamentals` or `raw/news`.
     originals : original text of every row, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
     """
     create_raw_tables(lake)
-    bars = bars.reset_index(drop=True)
-    payload_hash = _payload_hash(bars, unreadable)
+    kind = _KINDS[table]
+    rows = rows.reset_index(drop=True)
+    payload_hash = _payload_hash(kind, rows, unreadable)
     ledger = lake.read("raw/batches", filters=pc.field("source") == source).to_pandas().sort_values("ingested_at")
     if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash:
         last = ledger.iloc[-1]
-        return BatchResult(str(last["batch_id"]), source, origin, len(bars), 0, len(bars), 0)
+        return BatchResult(str(last["batch_id"]), source, origin, len(rows), 0, len(rows), 0)
     repeats = int((ledger["payload_hash"] == payload_hash).sum())
     batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
     batch = _Batch(batch_id, source, origin, datetime.now(UTC))
 
     rejected = _unreadable_rows(unreadable)
-    if source == FILE_SOURCE:
-        bars = complete_adj_close(lake, bars)
-    readable = bars.drop(index=rejected.index)
-    rejected = join_failures(rejected, broken_rules(readable, pd.Timestamp(batch.now)))
-    valid = bars.drop(index=rejected.index)
-    if source == FILE_SOURCE:
-        rejected = join_failures(rejected, splice_failures(lake, valid))
-        valid = bars.drop(index=rejected.index)
-    known = _latest_versions(lake, source, valid["symbol"].unique())
-    changed, appended_before = _compare(valid, known, batch_id)
+    if kind.spec is RAW_BARS:
+        rows = complete_adj_close(lake, rows)
+    readable = rows.drop(index=rejected.index)
+    rejected = join_failures(rejected, broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key))
+    valid = rows.drop(index=rejected.index)
+    if kind.spec is RAW_BARS:
+        rejected = join_failures(rejected, splice_failures(lake, valid, source))
+        valid = rows.drop(index=rejected.index)
+    known = _latest_versions(lake, kind, source, valid[kind.subject].unique())
+    changed, appended_before = _compare(kind, valid, known, batch_id)
 
     if len(rejected):
-        _write_rejects(lake, batch, bars, rejected, originals)
+        _write_rejects(lake, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
     if len(changed):
-        lake.append("raw/bars", _stamped(changed, batch))
+        lake.append(table, _stamped(kind, changed, batch))
     accepted = len(changed) + appended_before
-    result = BatchResult(batch_id, source, origin, len(bars), accepted, len(valid) - accepted, len(rejected))
+    result = BatchResult(batch_id, source, origin, len(rows), accepted, len(valid) - accepted, len(rejected))
     _write_ledger(lake, result, payload_hash, batch.now)
     return result
 
@@ -122,16 +165,25 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    for spec in (RAW_BARS, RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES):
+    for spec in (*(kind.spec for kind in _KINDS.values()), RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES):
         if not lake.exists(spec.name):
             lake.create(spec.name)
 
 
-def write_instruments(lake: Lake, symbols: Sequence[str] = ()) -> int:
-    """Write the known series (all, or `symbols`) to `raw/instruments` if they changed; return the table's version."""
+def write_instruments(lake: Lake, symbols: Sequence[str] = (), live: Mapping[str, Instrument] | None = None) -> int:
+    """Write the known series (all, or `symbols`) to `raw/instruments` if they changed; return the table's version.
+
+    Parameters
+    ----------
+    live : series by symbol that come from live sources, of which a known one keeps its name and kind.
+    """
     create_raw_tables(lake)
-    wanted = [instrument for instrument in INSTRUMENTS if not symbols or instrument.symbol in symbols]
-    table = pa.Table.from_pylist([vars(instrument) for instrument in wanted], schema=RAW_INSTRUMENTS.schema)
+    wanted = {instrument.symbol: instrument for instrument in INSTRUMENTS}
+    wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
+    for symbol, instrument in (live or {}).items():
+        known = wanted.get(symbol, instrument)
+        wanted[symbol] = replace(known, source=instrument.source, fallbacks=instrument.fallbacks)
+    table = pa.Table.from_pylist([vars(instrument) for instrument in wanted.values()], schema=RAW_INSTRUMENTS.schema)
     if not lake.read("raw/instruments").sort_by("symbol").equals(table.sort_by("symbol")):
         return lake.replace("raw/instruments", table)
     version = lake.version("raw/instruments")
@@ -140,20 +192,20 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = ()) -> int:
 
 
 def unbalanced_batches(lake: Lake) -> list[str]:
-    """Batches whose counts do not add up, or are not those of the rows in `raw/bars` and `raw/rejects`; sorted ids."""
+    """Batches whose counts do not add up, or are not those of the rows in the raw tables and rejects; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
     wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
-    for column, table in (("accepted", "raw/bars"), ("rejected", "raw/rejects")):
-        rows = lake.read(table, ["batch_id"]).to_pandas()["batch_id"].value_counts().rename("rows")
-        both = ledger[column].to_frame().join(rows, how="outer").fillna(0)
+    for column, tables in (("accepted", tuple(_KINDS)), ("rejected", ("raw/rejects",))):
+        found = pd.concat([lake.read(table, ["batch_id"]).to_pandas()["batch_id"] for table in tables])
+        both = ledger[column].to_frame().join(found.value_counts().rename("rows"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
 
 
-def _payload_hash(bars: pd.DataFrame, unreadable: pd.Series | None) -> str:
-    frame = bars[list(BAR_COLUMNS)] if unreadable is None else bars.assign(unreadable=unreadable.fillna(""))
-    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
-    return hashlib.sha256(rows.tobytes()).hexdigest()
+def _payload_hash(kind: _Kind, rows: pd.DataFrame, unreadable: pd.Series | None) -> str:
+    frame = rows[kind.columns] if unreadable is None else rows.assign(unreadable=unreadable.fillna(""))
+    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    return hashlib.sha256(hashes.tobytes()).hexdigest()
 
 
 def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
@@ -162,40 +214,42 @@ def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
     return join_failures(unreadable.dropna().to_frame("reason").assign(rule="unreadable"))
 
 
-def _latest_versions(lake: Lake, source: str, symbols: np.ndarray) -> pd.DataFrame:
-    condition = (pc.field("source") == source) & pc.field("symbol").isin(pa.array(symbols, pa.string()))
-    columns = [*_KEY, *_VALUES, "batch_id", "ingested_at"]
-    history = lake.read("raw/bars", columns=columns, filters=condition).to_pandas()
-    return history.sort_values("ingested_at", kind="stable").drop_duplicates(_KEY, keep="last")
+def _latest_versions(lake: Lake, kind: _Kind, source: str, subjects: np.ndarray) -> pd.DataFrame:
+    condition = (pc.field("source") == source) & pc.field(kind.subject).isin(pa.array(subjects, pa.string()))
+    columns = [*kind.columns, "batch_id", "ingested_at"]
+    history = lake.read(kind.spec.name, columns=columns, filters=condition).to_pandas()
+    return history.sort_values("ingested_at", kind="stable").drop_duplicates(kind.key, keep="last")
 
 
-def _compare(valid: pd.DataFrame, known: pd.DataFrame, batch_id: str) -> tuple[pd.DataFrame, int]:
+def _compare(kind: _Kind, valid: pd.DataFrame, known: pd.DataFrame, batch_id: str) -> tuple[pd.DataFrame, int]:
     """Rows that differ from the latest version of their key, and how many rows an earlier attempt has appended."""
-    both = valid.reset_index().merge(known, on=_KEY, how="left", suffixes=("", "_known")).set_index("index")
+    both = valid.reset_index().merge(known, on=kind.key, how="left", suffixes=("", "_known")).set_index("index")
     same = both["batch_id"].notna()
-    for column in _VALUES:
-        old, new = both[f"{column}_known"], both[column]
-        same &= (old == new).fillna(False).astype(bool) | (old.isna() & new.isna())
+    for column in kind.columns:
+        if column not in kind.key:
+            old, new = both[f"{column}_known"], both[column]
+            same &= (old == new).fillna(False).astype(bool) | (old.isna() & new.isna())
     appended_before = int((same & (both["batch_id"] == batch_id)).sum())
     return valid.loc[both.index[~same]], appended_before
 
 
-def _stamped(bars: pd.DataFrame, batch: _Batch) -> pa.Table:
-    rows = bars.assign(
+def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
+    rows = rows.assign(
         source=batch.source,
         batch_id=batch.id,
         ingested_at=pd.Timestamp(batch.now),
-        year=bars["ts"].dt.year,
+        year=rows["ts"].dt.year,
     )
-    return pa.Table.from_pandas(rows[RAW_BARS.schema.names], preserve_index=False).cast(RAW_BARS.schema)
+    schema = kind.spec.schema
+    return pa.Table.from_pandas(rows[schema.names], preserve_index=False).cast(schema)
 
 
 def _write_rejects(
-    lake: Lake, batch: _Batch, bars: pd.DataFrame, rejected: pd.DataFrame, originals: pd.Series | None
+    lake: Lake, batch: _Batch, rows: pd.DataFrame, rejected: pd.DataFrame, originals: pd.Series | None
 ) -> None:
-    rows = bars.loc[rejected.index]
+    rows = rows.loc[rejected.index]
     if originals is None:
-        text = rows.apply(lambda row: row.to_json(date_format="iso"), axis=1)
+        text = rows.drop(columns="subject").apply(lambda row: row.to_json(date_format="iso"), axis=1)
     else:
         text = originals.loc[rejected.index]
     frame = pd.DataFrame(
@@ -204,7 +258,7 @@ def _write_rejects(
             "source": batch.source,
             "origin": batch.origin,
             "row_number": rejected.index + 1,
-            "symbol": rows["symbol"],
+            "symbol": rows["subject"],
             "ts": rows["ts"],
             "rule": rejected["rule"],
             "reason": rejected["reason"],

@@ -1,33 +1,52 @@
-"""The rules that a bar must keep to enter `raw/bars`: a pandera schema for single rows, duplicates within a batch."""
+"""The rules that a row must keep to enter its raw table: a pandera schema for each row, duplicates within a batch."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+
+# Sessions open at :00, :15 or :30, and hourly bars count from there.
+_GRIDS = {"1d": "1D", "1h": "15min", "1m": "1min"}
 
 _PRICE = [
     pa.Check.gt(0, name="price_positive", error="prices must be above 0"),
     pa.Check.lt(float("inf"), name="price_finite", error="prices must be finite"),
 ]
 
+_SYMBOL = pa.Column(
+    str,
+    pa.Check.str_matches(
+        r"^[A-Z0-9^][A-Z0-9.^=_-]{0,31}$",
+        name="symbol_form",
+        error="symbol must be 1 to 32 of A-Z 0-9 . ^ = _ -",
+    ),
+)
+_TS = pd.DatetimeTZDtype("ns", "UTC")
+_TEXT = pa.Column(str)
+_VALUE = pa.Column(
+    float, pa.Check(lambda value: value.abs() < float("inf"), name="value_finite", error="value must be finite")
+)
+
+
+def _on_grid(bars: pd.DataFrame) -> pd.Series:
+    on_grid = np.ones(len(bars), dtype=bool)
+    for interval, grid in _GRIDS.items():
+        rows = (bars["interval"] == interval).to_numpy()
+        ts = bars["ts"][rows]
+        on_grid[rows] = (ts.dt.floor(grid) == ts).to_numpy()
+    return pd.Series(on_grid, index=bars.index)
+
+
 BARS = pa.DataFrameSchema(
     {
-        "symbol": pa.Column(
-            str,
-            pa.Check.str_matches(
-                r"^[A-Z0-9^][A-Z0-9.^=_-]{0,31}$",
-                name="symbol_form",
-                error="symbol must be 1 to 32 of A-Z 0-9 . ^ = _ -",
-            ),
-        ),
+        "symbol": _SYMBOL,
         "asset_class": pa.Column(str),
-        "interval": pa.Column(str, pa.Check.isin(["1d"], name="interval_known", error="interval must be 1d")),
-        "ts": pa.Column(
-            pd.DatetimeTZDtype("ns", "UTC"),
-            pa.Check(
-                lambda ts: ts == ts.dt.normalize(),
-                name="ts_on_grid",
-                error="ts of a daily bar must be the session date at 00:00 UTC",
-            ),
+        "interval": pa.Column(
+            str,
+            pa.Check.isin(list(_GRIDS), name="interval_known", error=f"interval must be one of {', '.join(_GRIDS)}"),
         ),
+        "ts": pa.Column(_TS),
         "open": pa.Column(float, _PRICE, nullable=True),
         "high": pa.Column(float, _PRICE, nullable=True),
         "low": pa.Column(float, _PRICE, nullable=True),
@@ -39,6 +58,11 @@ BARS = pa.DataFrameSchema(
         "currency": pa.Column(str),
     },
     checks=[
+        pa.Check(
+            _on_grid,
+            name="ts_on_grid",
+            error="ts of a daily bar must be the session date at 00:00 UTC, of 1h a quarter hour, of 1m a minute",
+        ),
         pa.Check(
             lambda bars: (bars["high"] >= bars["low"]) | bars["high"].isna() | bars["low"].isna(),
             name="high_not_below_low",
@@ -58,24 +82,39 @@ BARS = pa.DataFrameSchema(
 )
 """Schema of a row as a source delivers it; pandas columns of `lake.sources.base.BAR_COLUMNS`."""
 
-_POSITION = {column: position for position, column in enumerate(BARS.columns)}
+MACRO = pa.DataFrameSchema({"series": _TEXT, "ts": pa.Column(_TS), "value": _VALUE})
+FUNDAMENTALS = pa.DataFrameSchema(
+    {
+        **{"symbol": _SYMBOL, "concept": _TEXT, "unit": _TEXT, "ts": pa.Column(_TS), "value": _VALUE},
+        **{"form": _TEXT, "accession": _TEXT, "released_at": pa.Column(_TS)},
+    }
+)
+NEWS = pa.DataFrameSchema({"symbol": _SYMBOL, "ts": pa.Column(_TS), "id": _TEXT, "headline": _TEXT})
 
 
-def broken_rules(bars: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
+def broken_rules(
+    bars: pd.DataFrame,
+    now: pd.Timestamp,
+    schema: pa.DataFrameSchema = BARS,
+    key: Sequence[str] = ("symbol", "interval", "ts"),
+) -> pd.DataFrame:
     """The first broken rule of every bad row.
 
     Parameters
     ----------
-    bars : rows with the columns of `BARS`, any unique index.
-    now : sessions after this time are refused.
+    bars : rows with the columns of `schema`, any unique index.
+    now : rows of a later `ts` are refused.
+    schema : the rules of single rows.
+    key : columns that identify a row within a batch.
 
     Returns
     -------
     Frame indexed like the bad rows of `bars`, with the columns `rule` and `reason`.
     """
-    failures = [schema_failures(bars), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
-    duplicated = bars.duplicated(["symbol", "interval", "ts"], keep="last")
-    failures.append(_flag(duplicated, "duplicate_key", "a later row of the batch has the same symbol, interval and ts"))
+    failures = [schema_failures(bars, schema), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
+    duplicated = bars.duplicated(list(key), keep="last")
+    same = f"{', '.join(key[:-1])} and {key[-1]}"
+    failures.append(_flag(duplicated, "duplicate_key", f"a later row of the batch has the same {same}"))
     found = join_failures(*failures)
     return found[~found.index.duplicated()]
 
@@ -86,34 +125,35 @@ def join_failures(*failures: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found) if found else pd.DataFrame({"rule": [], "reason": []}, dtype=object)
 
 
-def schema_failures(bars: pd.DataFrame) -> pd.DataFrame:
-    """The first broken rule of `BARS` of every bad row; columns `rule` and `reason`, index that of the bad rows.
+def schema_failures(bars: pd.DataFrame, schema: pa.DataFrameSchema = BARS) -> pd.DataFrame:
+    """The first broken rule of `schema` of every bad row; columns `rule` and `reason`, index that of the bad rows.
 
     Raises
     ------
     pandera.errors.SchemaErrors : a column is missing or has another type, which is a fault of the source's code.
     """
     try:
-        BARS.validate(bars, lazy=True)
+        schema.validate(bars, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
         if cases["index"].isna().any():
             raise
-        names = {check.error: check.name for check in _all_checks()}
+        names = {check.error: check.name for check in _all_checks(schema)}
         missing = cases["check"].eq("not_nullable")
         cases = cases.assign(
             rule=cases["check"].map(names).where(~missing, cases["column"].astype(str) + "_missing"),
             reason=cases["check"].where(~missing, cases["column"].astype(str) + " is missing"),
         )
         # The rule of one field explains more than one between fields: it comes first.
-        position = cases["column"].map(_POSITION).where(cases["schema_context"] == "Column", len(_POSITION))
+        positions = {column: position for position, column in enumerate(schema.columns)}
+        position = cases["column"].map(positions).where(cases["schema_context"] == "Column", len(positions))
         cases = cases.assign(position=position).sort_values("position", kind="stable")
         return cases.drop_duplicates("index").set_index("index")[["rule", "reason"]]
     return join_failures()
 
 
-def _all_checks() -> list[pa.Check]:
-    return [*BARS.checks, *(check for column in BARS.columns.values() for check in column.checks)]
+def _all_checks(schema: pa.DataFrameSchema) -> list[pa.Check]:
+    return [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
 
 
 def _flag(bad: pd.Series, rule: str, reason: str) -> pd.DataFrame:

@@ -1,15 +1,28 @@
 """The one settings class: every value that may differ between a laptop and a cluster, read from the environment."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lake.providers import Edgar, Provider, Series, Table, parse_sources
+
+
+def _provider(name: str, default: Provider) -> Any:
+    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
+    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/sources.md.")
 
 
 class Settings(BaseSettings):
     """Environment variables `LAKEHOUSE_*` (and `MLFLOW_TRACKING_URI`); the defaults run on a laptop as they are."""
 
-    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LAKEHOUSE_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        extra="ignore",
+    )
 
     home: Path = Field(
         default=Path(".lakehouse"),
@@ -44,6 +57,48 @@ class Settings(BaseSettings):
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
     )
+    sources: str = Field(
+        default="",
+        description="Symbols to load from live providers, each with its providers in order of preference: "
+        "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
+    )
+    yahoo: Provider = _provider(
+        "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
+    )
+    alpha_vantage: Table = _provider(
+        "Alpha Vantage",
+        Table(base_url="https://www.alphavantage.co", requests_per_minute=5, table="TIME_SERIES_DAILY_ADJUSTED"),
+    )
+    polygon: Provider = _provider("Polygon.io", Provider(base_url="https://api.polygon.io", requests_per_minute=5))
+    nasdaq_data_link: Table = _provider(
+        "Nasdaq Data Link",
+        Table(base_url="https://data.nasdaq.com/api/v3", requests_per_minute=300, table="QUOTEMEDIA/PRICES"),
+    )
+    binance: Provider = _provider("Binance", Provider(base_url="https://api.binance.com", requests_per_minute=600))
+    fred: Series = _provider(
+        "FRED",
+        Series(
+            base_url="https://api.stlouisfed.org/fred",
+            requests_per_minute=60,
+            series="A191RL1Q225SBEA, CPIAUCSL, FEDFUNDS",
+        ),
+    )
+    bcrp: Series = _provider(
+        "The central bank of Peru",
+        Series(
+            base_url="https://estadisticas.bcrp.gob.pe/estadisticas/series/api",
+            requests_per_minute=30,
+            series="PD12301MD, PN01273PM, PD04638PD",
+        ),
+    )
+    edgar: Edgar = _provider("SEC EDGAR", Edgar(base_url="https://data.sec.gov", requests_per_minute=300))
+    news: Provider = _provider(
+        "The news feed",
+        Provider(
+            base_url="https://feeds.finance.yahoo.com/rss/2.0/headline?s={symbol}&region=US&lang=en-US",
+            requests_per_minute=30,
+        ),
+    )
     host: str = Field(default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.")
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
@@ -56,6 +111,12 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("sources", mode="after")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        parse_sources(value)
+        return value
+
     @model_validator(mode="after")
     def _fill_defaults_below_home(self) -> "Settings":
         self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
@@ -67,6 +128,11 @@ class Settings(BaseSettings):
     def universe_symbols(self) -> tuple[str, ...]:
         """The symbols of `universe` in upper case; empty means all."""
         return tuple(s.strip().upper() for s in self.universe.split(",") if s.strip())
+
+    @property
+    def source_orders(self) -> dict[str, tuple[str, ...]]:
+        """The live symbols of `sources` in upper case, each with its providers in order of preference."""
+        return parse_sources(self.sources)
 
     @property
     def reports_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""Whether bars of a file continue a series of another source: levels must agree, the first new return be plausible."""
+"""Whether bars of one source continue a series of another: levels must agree, the first new return be plausible."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,12 @@ from lake.quality import join_failures
 from lake.store import Lake
 
 FILE_SOURCE = "file"
+SPLICE_RULES = ("level_mismatch", "gap_before_series", "implausible_return")
 _LEVEL_TOLERANCE = 0.05  # of the close, on sessions that both have
 _PLAUSIBLE_SIGMAS = 8.0  # daily returns of 25 years and 32 series stay within 14; a missed split of 2:1 is over 30
 _PLAUSIBLE_FLOOR = 0.05
 _VOLATILITY_ROWS = 250
+_SERIES = ["symbol", "interval"]
 
 
 def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
@@ -21,25 +23,29 @@ def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
     if not missing.any():
         return bars
     current = current_series(lake, bars["symbol"].dropna().unique())
-    last = current.drop_duplicates("symbol", keep="last").set_index("symbol")
-    ratio = bars["symbol"].map(last["adj_close"] / last["close"]).fillna(1.0).astype("float64")
+    last = current.drop_duplicates(_SERIES, keep="last").set_index(_SERIES)
+    known = (last["adj_close"] / last["close"]).rename("ratio")
+    ratio = bars[_SERIES].join(known, on=_SERIES)["ratio"].fillna(1.0)
     return bars.assign(adj_close=bars["adj_close"].where(~missing, bars["close"] * ratio))
 
 
-def splice_failures(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a file that do not fit the series that they would extend or correct.
+def splice_failures(lake: Lake, bars: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Rows of `source` that do not fit the series that they would extend or correct.
 
-    Each symbol is judged as a whole. Where sessions overlap, the median level ratio of the closes decides; else the
-    return from the last known session to the file's first new one, against the series' own volatility.
+    A file is judged for every symbol, another source for those that name it as a fallback: what is neither that nor
+    the preferred source never becomes part of a series. Each series is judged as a whole. Where sessions overlap, the
+    median level ratio of the closes decides; else the return from the last known session to the first new one,
+    against the series' own volatility.
 
     Returns
     -------
     Frame indexed like the refused rows of `bars`, with the columns `rule` and `reason`.
     """
-    current = current_series(lake, bars["symbol"].unique())
+    judged = bars if source == FILE_SOURCE else bars[bars["symbol"].isin(_continued_by(lake, source))]
+    current = current_series(lake, judged["symbol"].unique())
     failures = []
-    for symbol, rows in bars.groupby("symbol", observed=True):
-        series = current[current["symbol"] == symbol]
+    for (symbol, interval), rows in judged.groupby(_SERIES, observed=True):
+        series = current[(current["symbol"] == symbol) & (current["interval"] == interval)]
         verdict = _misfit(series, rows.sort_values("ts")) if len(series) else None
         if verdict is not None:
             failures.append(pd.DataFrame({"rule": verdict[0], "reason": verdict[1]}, index=rows.index))
@@ -47,19 +53,27 @@ def splice_failures(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def current_series(lake: Lake, symbols: np.ndarray) -> pd.DataFrame:
-    """Current truth of some series: their preferred source, then files, the latest version of each session.
+    """Current truth of some series: preferred source and files, fallbacks where these have nothing; latest versions.
 
     Returns
     -------
-    Frame with the columns symbol, ts, close, adj_close, ordered by symbol and ts.
+    Frame with the columns symbol, interval, ts, close, adj_close, source, ordered by symbol, interval and ts.
     """
     wanted = pa.array(symbols, pa.string())
-    preferred = lake.read("raw/instruments", ["symbol", "source"]).to_pandas().set_index("symbol")["source"]
-    columns = ["symbol", "ts", "close", "adj_close", "source", "ingested_at"]
+    instruments = lake.read("raw/instruments", ["symbol", "source", "fallbacks"]).to_pandas().set_index("symbol")
+    columns = ["symbol", "interval", "ts", "close", "adj_close", "source", "ingested_at"]
     rows = lake.read("raw/bars", columns, pc.field("symbol").isin(wanted)).to_pandas()
-    rows = rows[(rows["source"] == FILE_SOURCE) | (rows["source"] == rows["symbol"].map(preferred))]
-    rows = rows.sort_values(["symbol", "ts", "ingested_at"], kind="stable")
-    return rows.drop_duplicates(["symbol", "ts"], keep="last")[columns[:4]]
+    direct = (rows["source"] == FILE_SOURCE) | (rows["source"] == rows["symbol"].map(instruments["source"]))
+    fallbacks = {symbol: names.split(",") for symbol, names in instruments["fallbacks"].items()}
+    named = [s in fallbacks.get(symbol, ()) for symbol, s in zip(rows["symbol"], rows["source"], strict=True)]
+    rows = rows.assign(direct=direct)[direct | np.array(named, dtype=bool)]
+    rows = rows.sort_values([*_SERIES, "ts", "direct", "ingested_at"], kind="stable")
+    return rows.drop_duplicates([*_SERIES, "ts"], keep="last")[columns[:6]]
+
+
+def _continued_by(lake: Lake, source: str) -> list[str]:
+    instruments = lake.read("raw/instruments", ["symbol", "fallbacks"]).to_pylist()
+    return [row["symbol"] for row in instruments if source in row["fallbacks"].split(",")]
 
 
 def _misfit(series: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str] | None:
@@ -70,12 +84,12 @@ def _misfit(series: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str] | None:
             return (
                 "level_mismatch",
                 f"closes are {ratio:.4g} times the known ones on {len(overlap)} shared sessions; "
-                "is the file adjusted for splits and dividends in another way?",
+                "is it adjusted for splits and dividends in another way?",
             )
         return None
     earlier = series[series["ts"] < rows["ts"].iloc[0]]
     if earlier.empty:
-        return "gap_before_series", "the file ends before the known series starts and shares no session with it"
+        return "gap_before_series", "it ends before the known series starts and shares no session with it"
     for column in ("close", "adj_close"):
         first_return = float(np.log(rows[column].iloc[0] / earlier[column].iloc[-1]))
         limit = _plausible_return(earlier[column])
@@ -83,7 +97,7 @@ def _misfit(series: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str] | None:
             return (
                 "implausible_return",
                 f"{column} {rows[column].iloc[0]:g} after {earlier[column].iloc[-1]:g} is a log return of "
-                f"{first_return:.3f}, the limit for this series is {limit:.3f}; is the file adjusted in another way?",
+                f"{first_return:.3f}, the limit for this series is {limit:.3f}; is it adjusted in another way?",
             )
     return None
 

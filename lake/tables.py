@@ -47,17 +47,27 @@ def _spec(
 
 
 _BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
-_SOURCE = _field("source", pa.string(), "Source of the row: an embedded package or `file`.", nullable=False)
-_ORIGIN = _field("origin", pa.string(), "What the source read: a package data set or a file name.", nullable=False)
+_SOURCE = _field("source", pa.string(), "Source of the row: an embedded package, a provider or `file`.", nullable=False)
+_ORIGIN = _field(
+    "origin",
+    pa.string(),
+    "What the source read: a data set of a package or a provider, or a file name.",
+    nullable=False,
+)
 
 RAW_BARS = _spec(
     "raw/bars",
     "Every version of every bar that any source ever delivered. Append-only; a correction is a new row.",
     [
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
-        _field("asset_class", pa.string(), "equity, index, etf, commodity or volatility.", nullable=False),
-        _field("interval", pa.string(), "Length of the bar: 1d.", nullable=False),
-        _field("ts", UTC_TIMESTAMP, "When it happened: the session date at 00:00 UTC.", nullable=False),
+        _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
+        _field("interval", pa.string(), "Length of the bar: 1d, 1h or 1m.", nullable=False),
+        _field(
+            "ts",
+            UTC_TIMESTAMP,
+            "When it happened: the session date at 00:00 UTC; for 1h and 1m the start of the bar.",
+            nullable=False,
+        ),
         _field("open", pa.float64(), "First price; null where the source has closes only."),
         _field("high", pa.float64(), "Highest price; null where the source has closes only."),
         _field("low", pa.float64(), "Lowest price; null where the source has closes only."),
@@ -85,12 +95,77 @@ RAW_INSTRUMENTS = _spec(
     [
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
         _field("name", pa.string(), "Full name.", nullable=False),
-        _field("asset_class", pa.string(), "equity, index, etf, commodity or volatility.", nullable=False),
+        _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
         _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
         _field("calendar", pa.string(), "Exchange calendar (ISO 10383 market code).", nullable=False),
         _field("source", pa.string(), "Preferred source of the series.", nullable=False),
+        _field(
+            "fallbacks",
+            pa.string(),
+            "Sources, comma-separated, that may continue the series where the preferred one fails; empty: none.",
+            nullable=False,
+        ),
     ],
     key=("symbol",),
+)
+
+_INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
+
+RAW_MACRO = _spec(
+    "raw/macro",
+    "Every vintage of every value of the macro series. Append-only; a revision is a new row.",
+    [
+        _field("series", pa.string(), "Code of the series at its source.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "First day of the period that the value is of, at 00:00 UTC.", nullable=False),
+        _field("value", pa.float64(), "Value in the unit of the series.", nullable=False),
+        _field(
+            "released_at",
+            UTC_TIMESTAMP,
+            "Day on which the source published the value; null where it does not say: then known since ingested_at.",
+        ),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("series", "ts", "released_at", "source"),
+)
+
+RAW_FUNDAMENTALS = _spec(
+    "raw/fundamentals",
+    "Every fact of every filing, dated by the day of the filing. Append-only; a restatement is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("concept", pa.string(), "Taxonomy and name of the fact: us-gaap/NetIncomeLoss.", nullable=False),
+        _field("unit", pa.string(), "Unit of the value: USD, shares, USD/shares.", nullable=False),
+        _field("period_start", UTC_TIMESTAMP, "First day of the period; null for a balance at one day."),
+        _field("ts", UTC_TIMESTAMP, "Last day of the period, or the day of the balance.", nullable=False),
+        _field("value", pa.float64(), "Value in that unit.", nullable=False),
+        _field("fiscal_year", pa.int32(), "Fiscal year of the filing."),
+        _field("fiscal_period", pa.string(), "Fiscal period of the filing: FY, Q1, Q2 or Q3."),
+        _field("form", pa.string(), "Form of the filing: 10-K, 10-Q ...", nullable=False),
+        _field("accession", pa.string(), "Accession number of the filing.", nullable=False),
+        _field("released_at", UTC_TIMESTAMP, "Day on which it was filed: known since then.", nullable=False),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("symbol", "concept", "unit", "period_start", "ts", "accession", "source"),
+)
+
+RAW_NEWS = _spec(
+    "raw/news",
+    "Headlines by symbol and time of publication. Append-only; a changed headline is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker that the feed is about, upper case.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "When it was published, by the feed's own word.", nullable=False),
+        _field("id", pa.string(), "Identity of the item within its feed.", nullable=False),
+        _field("headline", pa.string(), "Headline.", nullable=False),
+        _field("url", pa.string(), "Address of the text."),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("symbol", "id", "source"),
 )
 
 RAW_REJECTS = _spec(
@@ -101,8 +176,8 @@ RAW_REJECTS = _spec(
         _SOURCE,
         _ORIGIN,
         _field("row_number", pa.int64(), "Position in the batch, counted from 1.", nullable=False),
-        _field("symbol", pa.string(), "Ticker, where it could be read."),
-        _field("ts", UTC_TIMESTAMP, "Session, where it could be read."),
+        _field("symbol", pa.string(), "Ticker or series, where it could be read."),
+        _field("ts", UTC_TIMESTAMP, "Session or time, where it could be read."),
         _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
         _field("reason", pa.string(), "What is wrong, in words, with a hint where there is one.", nullable=False),
         _field("original", pa.string(), "The row as it was received, as JSON.", nullable=False),
@@ -120,7 +195,7 @@ RAW_BATCHES = _spec(
         _ORIGIN,
         _field("payload_hash", pa.string(), "SHA-256 over the payload's rows.", nullable=False),
         _field("received", pa.int64(), "Rows in the payload.", nullable=False),
-        _field("accepted", pa.int64(), "Rows appended to raw/bars.", nullable=False),
+        _field("accepted", pa.int64(), "Rows appended to the raw table.", nullable=False),
         _field("unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False),
         _field("rejected", pa.int64(), "Rows sent to raw/rejects.", nullable=False),
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
@@ -222,6 +297,9 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_MACRO,
+        RAW_FUNDAMENTALS,
+        RAW_NEWS,
         RAW_REJECTS,
         RAW_BATCHES,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),

@@ -24,6 +24,7 @@ def instruments(*symbols: str, source: str = "skfolio") -> pa.Table:
             "asset_class": ["equity"] * len(symbols),
             "currency": ["USD"] * len(symbols),
             "calendar": ["XNYS"] * len(symbols),
+            "fallbacks": [""] * len(symbols),
             "source": [source] * len(symbols),
         }
     )

@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
+from lake.sources.http import Client
+
 NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
+INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.Timedelta(minutes=1)}
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A series that a source knows; `source` is the preferred source for the whole of it."""
+    """A series that a source knows; `source` is the preferred source for the whole of it.
+
+    `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails.
+    """
 
     symbol: str
     name: str
@@ -21,6 +27,7 @@ class Instrument:
     currency: str
     calendar: str
     source: str
+    fallbacks: str = ""
 
 
 class Source(Protocol):
@@ -35,6 +42,82 @@ class Source(Protocol):
     origin: str
 
     def fetch(self, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame: ...
+
+
+class LiveBars:
+    """A provider of bars that is asked symbol by symbol; a subclass says how to get one series.
+
+    Bars whose interval is not over yet are left for the next time.
+    """
+
+    name: str
+    origin: str
+    asset_class = "equity"
+    calendar = "XNYS"
+    intervals: tuple[str, ...] = ("1d",)
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def fetch(self, symbols: Sequence[str], start: date | None, end: date | None, interval: str = "1d") -> pd.DataFrame:
+        """Bars as `Source` describes them, of at least one symbol.
+
+        Raises
+        ------
+        lake.sources.http.SourceError : the provider did not deliver a symbol.
+        ValueError : the provider has no such interval.
+        """
+        if interval not in self.intervals:
+            raise ValueError(f"{self.name} has no bars of {interval}, only of {', '.join(self.intervals)}")
+        frames = [self._complete(self.series(symbol, start, end, interval), symbol, interval) for symbol in symbols]
+        bars = pd.concat(frames, ignore_index=True)
+        return cut(
+            bars[bars["ts"].isna() | (bars["ts"] + INTERVALS[interval] <= pd.Timestamp.now("UTC"))], (), start, end
+        )
+
+    def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
+        """Rows of one symbol: `ts`, and what the provider has of the other `BAR_COLUMNS`, numbers also as text."""
+        raise NotImplementedError
+
+    def _complete(self, rows: pd.DataFrame, symbol: str, interval: str) -> pd.DataFrame:
+        bars = rows.reindex(columns=list(BAR_COLUMNS))
+        for column in NUMBER_COLUMNS:
+            bars[column] = _numbers(bars[column])
+        given = {"symbol": symbol, "asset_class": self.asset_class, "interval": interval, "currency": "USD"}
+        for column, value in given.items():
+            bars[column] = bars[column].astype("object").where(bars[column].notna(), value)
+        return bars.assign(ts=pd.to_datetime(bars["ts"], utc=True).astype("datetime64[ns, UTC]"))
+
+
+class LiveRows(Protocol):
+    """A provider of something else than bars, in the columns of its raw table without source and batch.
+
+    `fetch` takes series or symbols and raises `lake.sources.http.SourceError` when one is not delivered.
+    """
+
+    name: str
+    origin: str
+    table: str
+
+    def fetch(self, names: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame: ...
+
+
+def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows as a frame; the columns named `ts`, `*_at` and `*_start` as UTC time stamps, `numbers` as float64."""
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    for column in columns:
+        if column == "ts" or column.endswith(("_at", "_start")):
+            frame[column] = pd.to_datetime(frame[column], utc=True, errors="coerce").astype("datetime64[ns, UTC]")
+    for column in numbers:
+        frame[column] = _numbers(frame[column])
+    return frame
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    try:
+        return cells.astype("float64")  # as Python reads them: pandas' own parser may miss the last bit
+    except (TypeError, ValueError):
+        return pd.to_numeric(cells, errors="coerce").astype("float64")
 
 
 def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame:

@@ -9,21 +9,33 @@ instruments as (
 
     select
         symbol,
-        source as preferred_source
+        source as preferred_source,
+        fallbacks
     from {{ source('raw', 'instruments') }}
 
 ),
 
--- A file extends or corrects the preferred source; it is the only source of a symbol that is not embedded.
-chosen as (
+-- A file extends or corrects the preferred source; it is the only source of a symbol without an instrument.
+-- A fallback fills what the preferred source did not deliver.
+candidates as (
 
-    select delivered.*
+    select
+        delivered.*,
+        delivered.source in (coalesce(instruments.preferred_source, 'file'), 'file') as is_direct,
+        ',' || coalesce(instruments.fallbacks, '') || ',' like '%,' || delivered.source || ',%' as is_fallback
     from delivered
     left join instruments using (symbol)
-    where delivered.source in (coalesce(instruments.preferred_source, 'file'), 'file')
+
+),
+
+chosen as (
+
+    select *
+    from candidates
+    where is_direct or is_fallback
     qualify row_number() over (
         partition by symbol, interval, ts
-        order by ingested_at desc, delivered.source = 'file'
+        order by is_direct desc, ingested_at desc, source = 'file'
     ) = 1
 
 ),

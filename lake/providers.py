@@ -1,0 +1,62 @@
+"""Settings of the providers that are asked over the network: address, key, pace, and what to ask them for."""
+
+from pydantic import BaseModel, Field, SecretStr
+
+
+class Provider(BaseModel):
+    """One provider; `LAKEHOUSE_POLYGON__KEY=...` sets the field `key` of `polygon`."""
+
+    base_url: str = Field(description="Address of the API; another one for a proxy, a mirror or a test.")
+    requests_per_minute: float = Field(gt=0, description="Pace that is not exceeded by one process.")
+    key: SecretStr | None = Field(default=None, description="API key.")
+    timeout: float = Field(default=30, gt=0, description="Seconds that one answer may take as a whole.")
+
+
+class Table(Provider):
+    """A provider with several tables of daily prices."""
+
+    table: str = Field(description="The table to read (at Alpha Vantage: the function of its API).")
+
+
+class Series(Provider):
+    """A provider of macro series."""
+
+    series: str = Field(description="Comma-separated codes of the series to load.")
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of `series`."""
+        return tuple(code.strip() for code in self.series.split(",") if code.strip())
+
+
+class Edgar(Provider):
+    """The SEC asks every program to say who runs it."""
+
+    contact: str = Field(default="", description="Name and e-mail address, sent as User-Agent.")
+    tickers_url: str = Field(
+        default="https://www.sec.gov/files/company_tickers.json", description="Where tickers are mapped to companies."
+    )
+
+
+def parse_sources(text: str) -> dict[str, tuple[str, ...]]:
+    """Sources of each symbol in order of preference.
+
+    Parameters
+    ----------
+    text : `AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`.
+
+    Raises
+    ------
+    ValueError : the text has another form, or names a symbol twice.
+    """
+    orders: dict[str, tuple[str, ...]] = {}
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        symbols, colon, sources = entry.partition(":")
+        order = tuple(name.strip().lower() for name in sources.split(",") if name.strip())
+        if not colon or not order:
+            raise ValueError(f"{entry!r} is not of the form 'AAPL, MSFT: yahoo, polygon'")
+        for symbol in (part.strip().upper() for part in symbols.split(",") if part.strip()):
+            if symbol in orders:
+                raise ValueError(f"{symbol} is named twice")
+            orders[symbol] = tuple(dict.fromkeys(order))
+    return orders

@@ -1,0 +1,238 @@
+"""Failover: a symbol comes from the first source that delivers what fits, and the row and the report say so."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import pyarrow.compute as pc
+import pytest
+
+from lake.ingest import ingest, unbalanced_batches
+from lake.settings import Settings, get_settings
+from lake.sources.failover import ingest_bars, ingest_live, ingest_macro
+from lake.sources.http import Patience
+from lake.splice import current_series
+from lake.store import Lake
+from tests.bars import walk
+from tests.provider_cases import CASES
+from tests.provider_server import Answer, ProviderServer, Request
+
+QUICK = Patience(attempts=1, backoff=0.01)
+FIRST, SECOND = "nasdaq_data_link", "alpha_vantage"
+
+
+class Market:
+    """Two providers on one server: what each of them knows, and whether it is up."""
+
+    def __init__(self, server: ProviderServer) -> None:
+        self.server = server
+        self.bars: dict[str, pd.DataFrame] = {}
+        self.down: set[str] = set()
+        server.answer = self._answer
+
+    def _answer(self, request: Request) -> Any:
+        name = SECOND if request.path == "/query" else FIRST
+        if name in self.down:
+            return Answer("<html>", 503)
+        symbol = request.query.get("symbol") or request.query["ticker"]
+        bars = self.bars.get(name, walk()[:0])
+        bars = bars[bars["symbol"] == symbol]
+        return self._nasdaq(bars, request) if name == FIRST else self._alpha_vantage(bars)
+
+    @staticmethod
+    def _nasdaq(bars: pd.DataFrame, request: Request) -> Any:
+        bars = bars[bars["ts"] >= pd.Timestamp(request.query.get("date.gte", "1990-01-01"), tz="UTC")]
+        columns = ["date", "open", "high", "low", "close", "adj_close", "volume"]
+        rows = bars.assign(date=bars["ts"].dt.strftime("%Y-%m-%d"))[columns].to_numpy().tolist()
+        return {
+            "datatable": {"data": rows, "columns": [{"name": name} for name in columns]},
+            "meta": {"next_cursor_id": None},
+        }
+
+    @staticmethod
+    def _alpha_vantage(bars: pd.DataFrame) -> Any:
+        names = {"1. open": "open", "2. high": "high", "3. low": "low", "4. close": "close", "6. volume": "volume"}
+        series = {
+            f"{bar['ts']:%Y-%m-%d}": {theirs: str(bar[ours]) for theirs, ours in names.items()}
+            for bar in bars.to_dict(orient="records")
+        }
+        return {"Meta Data": {}, "Time Series (Daily)": series}
+
+
+@pytest.fixture
+def market(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
+    server = ProviderServer()
+    for name in (FIRST, SECOND, "bcrp", "fred"):
+        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__BASE_URL", server.url)
+        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__REQUESTS_PER_MINUTE", "1000000")
+    for name in (FIRST, SECOND):
+        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__KEY", "k")
+    monkeypatch.setenv("LAKEHOUSE_SOURCES", f"AAPL, NEWCO: {FIRST}, {SECOND}")
+    yield Market(server)
+    server.close()
+
+
+@pytest.fixture
+def known(lake: Lake, market: Market) -> Lake:
+    """A lake that has 50 sessions of AAPL and NEWCO from their preferred source."""
+    market.bars[FIRST] = pd.concat([walk()[:50], walk("NEWCO", seed=1)[:50]])
+    report = ingest_live(lake, get_settings(), patience=QUICK)
+    assert report.delivered == {"AAPL": FIRST, "NEWCO": FIRST}
+    assert report.failures == {}
+    return lake
+
+
+def by_source(lake: Lake, symbol: str = "AAPL") -> dict[str, int]:
+    series = current_series(lake, pd.array([symbol]).to_numpy())
+    return {str(source): int(rows) for source, rows in series["source"].value_counts().items()}
+
+
+def test_when_the_first_source_is_down_the_second_continues_the_series(known: Lake, market: Market) -> None:
+    market.down = {FIRST}
+    market.bars[SECOND] = walk()
+    report = ingest_live(known, get_settings(), patience=QUICK)
+    assert report.delivered["AAPL"] == SECOND
+    assert report.failures["AAPL"] == [f"{FIRST}: AAPL: HTTP 503"]
+    assert by_source(known) == {FIRST: 50, SECOND: 10}
+    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    assert series["close"].tolist() == walk()["close"].tolist()
+    assert unbalanced_batches(known) == []
+    assert report.missing == ("NEWCO",)
+    assert report.failures["NEWCO"][1] == f"{SECOND}: NEWCO: delivered no bars"
+
+
+def test_what_the_preferred_source_delivers_later_takes_its_place(known: Lake, market: Market) -> None:
+    market.down, market.bars[SECOND] = {FIRST}, walk()
+    ingest_live(known, get_settings(), patience=QUICK)
+    market.down, market.bars[FIRST] = set(), walk()
+    assert ingest_live(known, get_settings(), patience=QUICK).delivered["AAPL"] == FIRST
+    assert by_source(known) == {FIRST: 60}
+
+
+def test_a_second_source_of_another_level_is_refused_with_the_reason(known: Lake, market: Market) -> None:
+    market.down = {FIRST}
+    prices = ["open", "high", "low", "close"]
+    market.bars[SECOND] = walk().assign(**{name: walk()[name] * 4 for name in prices})
+    report = ingest_live(known, get_settings(), patience=QUICK)
+    assert "AAPL" in report.missing
+    assert "closes are 4 times the known ones" in report.failures["AAPL"][1]
+    assert by_source(known) == {FIRST: 50}
+    assert unbalanced_batches(known) == []
+    again = ingest_live(known, get_settings(), patience=QUICK)  # the same bars again are refused again
+    assert again.failures["AAPL"] == report.failures["AAPL"]
+
+
+def test_without_any_source_the_report_says_what_each_said(lake: Lake, market: Market) -> None:
+    market.down = {FIRST}
+    report = ingest_live(lake, get_settings(), patience=QUICK)
+    assert report.missing == ("AAPL", "NEWCO")
+    assert report.failures["AAPL"] == [f"{FIRST}: AAPL: HTTP 503", f"{SECOND}: AAPL: delivered no bars"]
+    assert report.batches == []
+
+
+def test_a_dividend_fetches_the_whole_series_again(known: Lake, market: Market) -> None:
+    paid = walk()
+    market.bars[FIRST] = paid.assign(adj_close=paid["close"].where(paid.index >= 55, paid["close"] * 0.99))
+    ingest_live(known, get_settings(), patience=QUICK)
+    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    ratio = (series["adj_close"] / series["close"]).round(6).tolist()
+    assert ratio == [0.99] * 55 + [1.0] * 5
+
+
+def test_an_increment_asks_for_a_few_days_only(known: Lake, market: Market) -> None:
+    market.bars[FIRST] = pd.concat([walk(), walk("NEWCO", seed=1)])
+    market.server.requests.clear()
+    report = ingest_live(known, get_settings(), patience=QUICK)
+    last = walk()["ts"][49].date()
+    assert {date.fromisoformat(request.query["date.gte"]) for request in market.server.requests} == {
+        last - pd.Timedelta(days=10)
+    }
+    (batch,) = report.batches
+    assert (batch.accepted, batch.rejected) == (20, 0)
+
+
+def test_another_source_that_is_no_fallback_stays_beside_the_series(known: Lake) -> None:
+    other = walk().assign(close=walk()["close"] * 4, high=walk()["high"] * 4)
+    assert ingest(known, other, "bokeh", "test").accepted == 60  # kept, for the comparison of sources
+    assert by_source(known) == {FIRST: 50}
+
+
+def test_the_instruments_say_where_a_series_comes_from(known: Lake) -> None:
+    rows = {row["symbol"]: row for row in known.read("raw/instruments").to_pylist()}
+    assert {key: rows["AAPL"][key] for key in ("name", "source", "fallbacks")} == {
+        "name": "Apple",
+        "source": FIRST,
+        "fallbacks": SECOND,
+    }
+    assert (rows["NEWCO"]["calendar"], rows["MSFT"]["fallbacks"]) == ("XNYS", "")
+
+
+def test_intervals_are_series_of_their_own(known: Lake) -> None:
+    hourly = walk(sessions=3).assign(interval="1h", close=1.0, open=1.0, high=1.0, low=1.0, adj_close=1.0)
+    hourly["ts"] = pd.date_range("2022-01-03 14:30", periods=3, freq="1h", tz="UTC")
+    minute = hourly.assign(interval="1m", ts=hourly["ts"] + pd.Timedelta(minutes=1))
+    off_grid = minute.assign(ts=minute["ts"] + pd.Timedelta(seconds=7))
+    result = ingest(known, pd.concat([hourly, minute, off_grid]), SECOND, "test")
+    assert (result.accepted, result.rejected) == (6, 3)
+    reasons = known.read("raw/rejects", ["rule"], pc.field("batch_id") == result.batch_id)
+    assert set(reasons["rule"].to_pylist()) == {"ts_on_grid"}
+    assert by_source(known)[FIRST] == 50
+
+
+def test_a_source_without_the_interval_is_passed_over(lake: Lake, market: Market) -> None:
+    from lake.sources import live_bars
+
+    settings = get_settings()
+    order = [live_bars(FIRST, settings, QUICK), live_bars(SECOND, settings, QUICK)]
+    market.down = {SECOND}
+    report = ingest_bars(lake, {"AAPL": order}, interval="1h")
+    assert "has no bars of 1h" in report.failures["AAPL"][0]
+    assert "HTTP 503" in report.failures["AAPL"][1]
+
+
+def test_macro_series_are_kept_by_vintage(
+    lake: Lake, market: Market, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_FRED__KEY", "k")
+    monkeypatch.setenv("LAKEHOUSE_FRED__SERIES", "A191RL1Q225SBEA")
+    monkeypatch.setenv("LAKEHOUSE_BCRP__SERIES", "PD04638PD, PD12301MD")
+
+    def answer(request: Request) -> Any:
+        if request.path.startswith("/PD12301MD"):
+            return Answer("<html>", 404)
+        return CASES["fred" if request.path == "/series/observations" else "bcrp"].answer(request)
+
+    market.server.answer = answer
+    report = ingest_macro(lake, get_settings(), patience=QUICK)
+    assert report.missing == ("PD12301MD",)
+    assert [(batch.source, batch.accepted) for batch in report.batches] == [("bcrp", 2), ("fred", 3)]
+    again = ingest_macro(lake, get_settings(), patience=QUICK)
+    assert [(batch.accepted, batch.unchanged) for batch in again.batches] == [(0, 2), (0, 3)]
+    known_on = pc.field("released_at") <= pd.Timestamp("2024-02-01", tz="UTC").to_pydatetime()
+    assert lake.read("raw/macro", ["value"], known_on)["value"].to_pylist() == [3.3]
+    assert unbalanced_batches(lake) == []
+
+
+@pytest.mark.parametrize("name", ["edgar", "news"])
+def test_filings_and_news_are_kept_once_and_a_change_is_a_new_row(lake: Lake, name: str) -> None:
+    from lake.sources.base import rows_frame
+    from lake.sources.edgar import COLUMNS as FACTS
+    from lake.sources.news import COLUMNS as NEWS
+
+    common = {"symbol": "AAPL", "ts": "2024-01-02"}
+    fact = common | {"concept": "us-gaap/Assets", "unit": "USD", "period_start": None, "value": 1.0, "form": "10-K"}
+    fact |= {"fiscal_year": 2023, "fiscal_period": "FY", "accession": "1", "released_at": "2024-02-01"}
+    item = common | {"id": "1", "headline": "Up", "url": None}
+    if name == "edgar":
+        table, row, changed, broken = "raw/fundamentals", fact, {"value": 2.0}, {"accession": "2", "value": None}
+        frame = lambda *rows: rows_frame(rows, FACTS, ["value"])  # noqa: E731
+    else:
+        table, row, changed, broken = "raw/news", item, {"headline": "Down"}, {"id": "2", "headline": None}
+        frame = lambda *rows: rows_frame(rows, NEWS)  # noqa: E731
+    first = ingest(lake, frame(row, row | broken), name, "test", table=table)
+    assert (first.accepted, first.rejected) == (1, 1)
+    assert ingest(lake, frame(row), name, "test", table=table).unchanged == 1
+    assert ingest(lake, frame(row | changed), name, "test", table=table).accepted == 1
+    assert lake.row_count(table) == 2
+    assert unbalanced_batches(lake) == []
