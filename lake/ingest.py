@@ -1,7 +1,7 @@
 """From delivered bars to the raw tables: validate, compare with what is known, append, and balance the ledger."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -15,7 +15,7 @@ from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Source
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
 from lake.store import Lake
-from lake.tables import RAW_BARS, RAW_BATCHES, RAW_INSTRUMENTS, RAW_REJECTS
+from lake.tables import RAW_BARS, RAW_BATCHES, RAW_INSTRUMENTS, RAW_READINGS, RAW_REJECTS, RAW_RESOLUTIONS
 
 _KEPT_OF_UNREADABLE = 10_000  # bytes
 _DTYPES = {"ts": "datetime64[ns, UTC]", **dict.fromkeys(NUMBER_COLUMNS, "float64")}
@@ -57,8 +57,9 @@ def ingest(
     source: str,
     origin: str,
     *,
-    originals: pd.Series | None = None,
+    originals: Callable[[pd.Index], pd.Series] | None = None,
     unreadable: pd.Series | None = None,
+    again: bool = False,
 ) -> BatchResult:
     """Append what is new of a batch to `raw/bars`, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
 
@@ -70,14 +71,15 @@ def ingest(
     bars : one row a bar, columns `lake.sources.base.BAR_COLUMNS`.
     source : name of the source; the rows of each source are compared with that source's own history.
     origin : what was read, for the ledger.
-    originals : original text of every row, for the rejects; default: the row as JSON.
+    originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
+    again : judge the rows anew, even if the source's last batch held the same.
     """
     create_raw_tables(lake)
     bars = bars.reset_index(drop=True)
-    payload_hash = _payload_hash(bars, unreadable)
+    payload_hash = _payload_hash(bars, unreadable, originals)
     ledger = lake.read("raw/batches", filters=pc.field("source") == source).to_pandas().sort_values("ingested_at")
-    if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash:
+    if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash and not again:
         last = ledger.iloc[-1]
         return BatchResult(str(last["batch_id"]), source, origin, len(bars), 0, len(bars), 0)
     repeats = int((ledger["payload_hash"] == payload_hash).sum())
@@ -115,14 +117,14 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
         row,
         FILE_SOURCE,
         origin,
-        originals=pd.Series([text]),
+        originals=lambda rows: pd.Series(text, index=rows),
         unreadable=pd.Series([reason], dtype="string"),
     )
 
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    for spec in (RAW_BARS, RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES):
+    for spec in (RAW_BARS, RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES):
         if not lake.exists(spec.name):
             lake.create(spec.name)
 
@@ -150,8 +152,15 @@ def unbalanced_batches(lake: Lake) -> list[str]:
     return sorted(wrong)
 
 
-def _payload_hash(bars: pd.DataFrame, unreadable: pd.Series | None) -> str:
-    frame = bars[list(BAR_COLUMNS)] if unreadable is None else bars.assign(unreadable=unreadable.fillna(""))
+def _payload_hash(
+    bars: pd.DataFrame, unreadable: pd.Series | None, originals: Callable[[pd.Index], pd.Series] | None
+) -> str:
+    frame = bars[list(BAR_COLUMNS)]
+    if unreadable is not None:
+        frame = frame.assign(unreadable=unreadable.fillna(""), original="")
+        broken = unreadable.index[unreadable.notna()]
+        if originals is not None and len(broken):  # what could not be read differs in its text alone
+            frame.loc[broken, "original"] = originals(broken)
     rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()
 
@@ -191,13 +200,17 @@ def _stamped(bars: pd.DataFrame, batch: _Batch) -> pa.Table:
 
 
 def _write_rejects(
-    lake: Lake, batch: _Batch, bars: pd.DataFrame, rejected: pd.DataFrame, originals: pd.Series | None
+    lake: Lake,
+    batch: _Batch,
+    bars: pd.DataFrame,
+    rejected: pd.DataFrame,
+    originals: Callable[[pd.Index], pd.Series] | None,
 ) -> None:
     rows = bars.loc[rejected.index]
     if originals is None:
         text = rows.apply(lambda row: row.to_json(date_format="iso"), axis=1)
     else:
-        text = originals.loc[rejected.index]
+        text = originals(rejected.index)
     frame = pd.DataFrame(
         {
             "batch_id": batch.id,
