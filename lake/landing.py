@@ -59,7 +59,7 @@ class Landing:
         return [self._ingest_one(lake, file, mappings) for file in waiting]
 
     def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult:
-        name = PurePosixPath(file.path).name
+        name = _readable(PurePosixPath(file.path).name)
         content = self._fs.cat_file(file.path, end=MAX_BYTES + 1)
         try:
             result = ingest_content(lake, content, name, find_mapping(name, mappings))
@@ -68,7 +68,7 @@ class Landing:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
         target = f"{self._root}/{folder}"
         self._fs.makedirs(target, exist_ok=True)
-        self._fs.mv(file.path, f"{target}/{result.batch_id}-{name}")
+        self._fs.mv(file.path, f"{target}/{result.batch_id}-{name[-200:]}")
         return result
 
     def _mappings(self) -> dict[str, str]:
@@ -87,7 +87,8 @@ def ingest_file(lake: Lake, path: Path) -> BatchResult:
     mappings = {p.name: p.read_text(errors="replace") for p in path.resolve().parent.glob(f"*{MAPPING_SUFFIX}")}
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
-    return ingest_content(lake, content, path.name, find_mapping(path.name, mappings))
+    name = _readable(path.name)
+    return ingest_content(lake, content, name, find_mapping(name, mappings))
 
 
 def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping | None = None) -> BatchResult:
@@ -98,3 +99,8 @@ def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping |
         row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
         lake.append("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))
     return result
+
+
+def _readable(name: str) -> str:
+    """A file name as text: bytes that are none, which a disk allows, are written as \\xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -161,7 +161,7 @@ def columns_of(header: Iterable[str]) -> dict[str, str]:
         theirs.setdefault(plain(name), name)
     found = {ours: next((name for name in _words(names) if name in theirs), "") for ours, names in _NAMES.items()}
     found["time"] = _CLOCK_BESIDE.get(found["ts"], "")
-    return {ours: theirs[name] for ours, name in found.items() if name in theirs}
+    return {ours: theirs[name] for ours, name in found.items() if name and name in theirs}
 
 
 def named(stem: str, known: Format) -> Named:

@@ -156,10 +156,10 @@ def _columns(header: Sequence[str], mapping: FileMapping, filename: str) -> dict
         columns.pop(ours, None)
         if theirs is not None:
             columns[ours] = theirs
-    for name, missing in [(columns.get(ours), ours) for ours in ("ts", "close")] + [(n, n) for n in columns.values()]:
-        if name not in header:
+    for name in [columns.get("ts", "ts"), columns.get("close", "close"), *columns.values()]:
+        if name not in columns.values() or name not in header:
             found = clip(", ".join(header), 300)
-            raise UnreadableFileError(f"{filename}: column {missing!r} is missing; found {found}")
+            raise UnreadableFileError(f"{filename}: column {name!r} is missing; found {found}")
     return columns
 
 
@@ -202,8 +202,10 @@ def _interval(cells: Cells, columns: dict[str, str], stamps: Stamps) -> str:
         closes = parse_stamps(cells.table["close_time"].combine_chunks(), "").local
         spans = (closes - stamps.local).dropna().dt.round("s")
         return _interval_name(pd.Timedelta(spans.mode().iloc[0])) if len(spans) else "1d"
-    utc = (stamps.local - stamps.offset.fillna(pd.Timedelta(0))).iloc[:_SAMPLE].dropna().drop_duplicates().sort_values()
-    spans = utc.diff().dropna()
+    clock = stamps.local.iloc[:_SAMPLE].dropna()
+    if (clock != clock.dt.normalize()).any():  # else days, of whatever zones
+        clock -= stamps.offset.reindex(clock.index).fillna(pd.Timedelta(0))
+    spans = clock.drop_duplicates().sort_values().diff().dropna()
     if spans.empty:
         return "1d"
     common = pd.Timedelta(spans.mode().iloc[0])

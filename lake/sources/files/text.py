@@ -56,7 +56,7 @@ def read_text(content: bytes, filename: str, mapping: FileMapping | None) -> Cel
         if content[:100].lstrip()[: len(magic)].lower() == magic.lower():
             raise UnreadableFileError(f"{filename}: {kind}")
     check_shape(max(content.count(b"\n"), content.count(b"\r")) - 1, 0, filename)
-    encoding = mapping.encoding or _encoding(content, filename)
+    encoding = mapping.encoding or _encoding(content)
     lines = _lines(content, encoding, filename)
     first = next(lines, "")
     if first[:4].lower() == "sep=" and len(first) == 5:  # Excel's own hint
@@ -75,7 +75,7 @@ def read_text(content: bytes, filename: str, mapping: FileMapping | None) -> Cel
     return _collect(lines, separator, _unique(names), encoding, filename)
 
 
-def _encoding(content: bytes, filename: str) -> str:
+def _encoding(content: bytes) -> str:
     for mark, encoding in _BOMS:
         if content.startswith(mark):
             return encoding
@@ -88,7 +88,7 @@ def _encoding(content: bytes, filename: str) -> str:
         except UnicodeDecodeError:
             continue
         return encoding
-    raise UnreadableFileError(f"{filename}: not a readable csv file (say its encoding in a mapping file)")
+    return "latin-1"  # knows every byte: what is no text spoils its own row alone
 
 
 def _lines(content: bytes, encoding: str, filename: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Numbers and time stamps of cells, whole columns at a time: what a cell means when the form of the file is known."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,21 +151,27 @@ def parse_stamps(cells: pa.Array, order: str) -> Stamps:
     texts = encoded.dictionary
     local = np.full(len(texts), np.datetime64("NaT"), "datetime64[ns]")
     offset = np.full(len(texts), np.timedelta64("NaT"), "timedelta64[ns]")
-    if "%" in order:
-        found = [_formatted(texts, order)]
-    else:
-        plain = np.flatnonzero(pc.match_substring_regex(texts, _ISO).to_numpy(zero_copy_only=False))
-        local[plain] = pd.to_datetime(texts.take(pa.array(plain)).to_pandas(), format="ISO8601", errors="coerce")
-        rest = np.flatnonzero(np.isnat(local))
-        texts = texts.take(pa.array(rest))
-        shapes = (_YEAR_FIRST, _EIGHT_DIGITS, _YEAR_LAST, _DAY_NAME_YEAR, _NAME_DAY_YEAR)
-        found = [_assembled(_groups(texts, shape + _CLOCK), order) for shape in shapes]
-        found.append(_epochs(_groups(texts, _EPOCH)))
-        found = [stamps.set_axis(rest[stamps.index], axis=0) for stamps in found]
-    for stamps in found:
-        local[stamps.index], offset[stamps.index] = stamps["local"], stamps["offset"]
+    for found in [_formatted(texts, order)] if "%" in order else _free(texts, order):
+        local[found.index], offset[found.index] = found["local"], found["offset"]
     rows = encoded.indices.to_numpy()
     return Stamps(pd.Series(local[rows]), pd.Series(offset[rows]))
+
+
+def _free(texts: pa.Array, order: str) -> Iterator[pd.DataFrame]:
+    """Local and offset of the texts in every shape that is known, indexed by position."""
+    iso = pc.match_substring_regex(texts, _ISO)
+    plain = np.flatnonzero(iso.to_numpy(zero_copy_only=False))
+    local = pd.to_datetime(texts.take(pa.array(plain)).to_pandas(), format="ISO8601", errors="coerce")
+    yield pd.DataFrame({"local": local.to_numpy(), "offset": np.timedelta64("NaT", "ns")}, index=plain)
+    rest = np.flatnonzero(pc.and_not(pc.not_equal(texts, ""), iso).to_numpy(zero_copy_only=False))
+    if len(rest):
+        texts = texts.take(pa.array(rest))
+        for shape in (_YEAR_FIRST, _EIGHT_DIGITS, _YEAR_LAST, _DAY_NAME_YEAR, _NAME_DAY_YEAR):
+            if len(groups := _groups(texts, shape + _CLOCK)):
+                found = _assembled(groups, order)
+                yield found.set_axis(rest[found.index], axis=0)
+        found = _epochs(_groups(texts, _EPOCH))
+        yield found.set_axis(rest[found.index], axis=0)
 
 
 def _groups(texts: pa.Array, pattern: str) -> pd.DataFrame:
