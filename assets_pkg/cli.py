@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from assets_pkg import cli_rejects
 from assets_pkg.home import HomeError, prepare
 from lake.settings import Settings, get_settings
 from lake.store import Lake
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The asset lakehouse: prices, indicators, models, forecasts and drift reports as one lineage graph.",
 )
+app.add_typer(cli_rejects.app, name="rejects")
 
 _NEEDED_MIB = 1024
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", help="Stop when the calling process dies.")]
@@ -207,8 +209,7 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
     for reject in rejects.sort_by("row_number").slice(0, 20).to_pylist():
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
-        more = f"from raw.rejects where batch_id = '{batch_id}'"
-        print(f'  ... and {rejects.num_rows - 20} more: lakehouse query "{more}"')
+        print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
 
 
 def _newest(lake: Lake, table: str) -> str:

@@ -1,7 +1,7 @@
 """From delivered rows to the raw tables: validate, compare with what is known, append, and balance the ledger."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -23,7 +23,9 @@ from lake.tables import (
     RAW_INSTRUMENTS,
     RAW_MACRO,
     RAW_NEWS,
+    RAW_READINGS,
     RAW_REJECTS,
+    RAW_RESOLUTIONS,
     TableSpec,
 )
 
@@ -98,8 +100,9 @@ def ingest(
     origin: str,
     *,
     table: str = "raw/bars",
-    originals: pd.Series | None = None,
+    originals: Callable[[pd.Index], pd.Series] | None = None,
     unreadable: pd.Series | None = None,
+    again: bool = False,
 ) -> BatchResult:
     """Append what is new of a batch to its raw table, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
 
@@ -112,15 +115,16 @@ def ingest(
     source : name of the source; the rows of each source are compared with that source's own history.
     origin : what was read, for the ledger.
     table : `raw/bars`, `raw/macro`, `raw/fundamentals` or `raw/news`.
-    originals : original text of every row, for the rejects; default: the row as JSON.
+    originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
+    again : judge the rows anew, even if the source's last batch held the same.
     """
     create_raw_tables(lake)
     kind = _KINDS[table]
     rows = rows.reset_index(drop=True)
-    payload_hash = _payload_hash(kind, rows, unreadable)
+    payload_hash = _payload_hash(kind, rows, unreadable, originals)
     ledger = lake.read("raw/batches", filters=pc.field("source") == source).to_pandas().sort_values("ingested_at")
-    if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash:
+    if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash and not again:
         last = ledger.iloc[-1]
         return BatchResult(str(last["batch_id"]), source, origin, len(rows), 0, len(rows), 0)
     repeats = int((ledger["payload_hash"] == payload_hash).sum())
@@ -158,14 +162,15 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
         row,
         FILE_SOURCE,
         origin,
-        originals=pd.Series([text]),
+        originals=lambda rows: pd.Series(text, index=rows),
         unreadable=pd.Series([reason], dtype="string"),
     )
 
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    for spec in (*(kind.spec for kind in _KINDS.values()), RAW_INSTRUMENTS, RAW_REJECTS, RAW_BATCHES):
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         if not lake.exists(spec.name):
             lake.create(spec.name)
 
@@ -202,8 +207,18 @@ def unbalanced_batches(lake: Lake) -> list[str]:
     return sorted(wrong)
 
 
-def _payload_hash(kind: _Kind, rows: pd.DataFrame, unreadable: pd.Series | None) -> str:
-    frame = rows[kind.columns] if unreadable is None else rows.assign(unreadable=unreadable.fillna(""))
+def _payload_hash(
+    kind: _Kind,
+    rows: pd.DataFrame,
+    unreadable: pd.Series | None,
+    originals: Callable[[pd.Index], pd.Series] | None,
+) -> str:
+    frame = rows[kind.columns]
+    if unreadable is not None:
+        frame = frame.assign(unreadable=unreadable.fillna(""), original="")
+        broken = unreadable.index[unreadable.notna()]
+        if originals is not None and len(broken):  # what could not be read differs in its text alone
+            frame.loc[broken, "original"] = originals(broken)
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     return hashlib.sha256(hashes.tobytes()).hexdigest()
 
@@ -245,13 +260,17 @@ def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
 
 
 def _write_rejects(
-    lake: Lake, batch: _Batch, rows: pd.DataFrame, rejected: pd.DataFrame, originals: pd.Series | None
+    lake: Lake,
+    batch: _Batch,
+    rows: pd.DataFrame,
+    rejected: pd.DataFrame,
+    originals: Callable[[pd.Index], pd.Series] | None,
 ) -> None:
     rows = rows.loc[rejected.index]
     if originals is None:
         text = rows.drop(columns="subject").apply(lambda row: row.to_json(date_format="iso"), axis=1)
     else:
-        text = originals.loc[rejected.index]
+        text = originals(rejected.index)
     frame = pd.DataFrame(
         {
             "batch_id": batch.id,

@@ -1,18 +1,24 @@
 """The landing folder: files that wait to be ingested, on a local disk or S3, and where they go afterwards."""
 
 import io
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import fsspec
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.ingest import BatchResult, ingest, ingest_unreadable
 from lake.settings import Settings
 from lake.sources.files import SUFFIXES, UnreadableFileError, read_bars
+from lake.sources.files.cells import MAX_BYTES
+from lake.sources.files.mapping import SUFFIX as MAPPING_SUFFIX
+from lake.sources.files.mapping import FileMapping, find_mapping
 from lake.splice import FILE_SOURCE
 from lake.store import Lake
+from lake.tables import RAW_READINGS
 
 _SETTLE_SECONDS = 2.0  # a file that was touched more recently may still be being written
 
@@ -38,9 +44,8 @@ class Landing:
         self._fs.invalidate_cache()
         found = []
         for entry in self._fs.ls(self._root, detail=True):
-            path = entry["name"]
-            hidden = PurePosixPath(path).name.startswith(".")
-            if entry["type"] != "file" or hidden or PurePosixPath(path).suffix.lower() not in SUFFIXES:
+            path, name = entry["name"], PurePosixPath(entry["name"]).name
+            if entry["type"] != "file" or name.startswith(".") or not name.lower().endswith(SUFFIXES):
                 continue
             modified = self._fs.modified(path).timestamp()
             if time.time() - modified >= _SETTLE_SECONDS:
@@ -49,34 +54,53 @@ class Landing:
 
     def ingest(self, lake: Lake) -> list[BatchResult]:
         """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all)."""
-        return [self._ingest_one(lake, file) for file in self.waiting()]
+        waiting = self.waiting()
+        mappings = self._mappings() if waiting else {}
+        return [self._ingest_one(lake, file, mappings) for file in waiting]
 
-    def _ingest_one(self, lake: Lake, file: LandedFile) -> BatchResult:
-        name = PurePosixPath(file.path).name
-        content = self._fs.cat_file(file.path)
+    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult:
+        name = _readable(PurePosixPath(file.path).name)
+        content = self._fs.cat_file(file.path, end=MAX_BYTES + 1)
         try:
-            result, folder = ingest_content(lake, content, name), "processed"
+            result = ingest_content(lake, content, name, find_mapping(name, mappings))
+            folder = "processed"
         except UnreadableFileError as error:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
         target = f"{self._root}/{folder}"
         self._fs.makedirs(target, exist_ok=True)
-        self._fs.mv(file.path, f"{target}/{result.batch_id}-{name}")
+        self._fs.mv(file.path, f"{target}/{result.batch_id}-{name[-200:]}")
         return result
+
+    def _mappings(self) -> dict[str, str]:
+        paths = [path for path in self._fs.ls(self._root, detail=False) if path.endswith(MAPPING_SUFFIX)]
+        return {PurePosixPath(path).name: self._fs.cat_file(path).decode(errors="replace") for path in paths}
 
 
 def ingest_file(lake: Lake, path: Path) -> BatchResult:
-    """Ingest one local file where it is.
+    """Ingest one local file where it is, with the mapping files beside it.
 
     Raises
     ------
     UnreadableFileError : the file as a whole cannot be read.
     OSError : the file cannot be opened.
     """
-    return ingest_content(lake, path.read_bytes(), path.name)
+    mappings = {p.name: p.read_text(errors="replace") for p in path.resolve().parent.glob(f"*{MAPPING_SUFFIX}")}
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    name = _readable(path.name)
+    return ingest_content(lake, content, name, find_mapping(name, mappings))
 
 
-def ingest_content(lake: Lake, content: bytes, name: str) -> BatchResult:
+def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping | None = None) -> BatchResult:
     """Ingest the content of a CSV or Parquet file called `name`. Raises `UnreadableFileError`."""
-    read = read_bars(io.BytesIO(content), name)
-    originals: pd.Series = read.originals
-    return ingest(lake, read.bars, FILE_SOURCE, name, originals=originals, unreadable=read.unreadable)
+    read = read_bars(io.BytesIO(content), name, mapping)
+    result = ingest(lake, read.bars, FILE_SOURCE, name, originals=read.cells.originals, unreadable=read.unreadable)
+    if not lake.read("raw/readings", ["batch_id"], pc.field("batch_id") == result.batch_id).num_rows:
+        row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
+        lake.append("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))
+    return result
+
+
+def _readable(name: str) -> str:
+    """A file name as text: bytes that are none, which a disk allows, are written as \\xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -53,7 +53,12 @@ BARS = pa.DataFrameSchema(
         "close": pa.Column(float, _PRICE),
         "adj_close": pa.Column(float, _PRICE),
         "volume": pa.Column(
-            float, pa.Check.ge(0, name="volume_not_negative", error="volume must be 0 or more"), nullable=True
+            float,
+            [
+                pa.Check.ge(0, name="volume_not_negative", error="volume must be 0 or more"),
+                pa.Check.lt(float("inf"), name="volume_finite", error="volume must be finite"),
+            ],
+            nullable=True,
         ),
         "currency": pa.Column(str),
     },

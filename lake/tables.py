@@ -186,6 +186,29 @@ RAW_REJECTS = _spec(
     key=("batch_id", "row_number"),
 )
 
+RAW_READINGS = _spec(
+    "raw/readings",
+    "How each file was read: recognised format, columns, order of dates, decimal sign, time zone.",
+    [
+        _BATCH_ID,
+        _ORIGIN,
+        _field("reading", pa.string(), "JSON object, see `lake.sources.files.reading.Reading`.", nullable=False),
+    ],
+    key=("batch_id",),
+)
+
+RAW_RESOLUTIONS = _spec(
+    "raw/resolutions",
+    "Rejected rows that came in later, by a replay. Append-only; a reject without a row here is still open.",
+    [
+        _field("batch_id", pa.string(), "Batch of the rejected row.", nullable=False),
+        _field("row_number", pa.int64(), "Position of the rejected row in that batch.", nullable=False),
+        _field("resolved_by", pa.string(), "Batch that brought the row, fixed or as it was.", nullable=False),
+        _field("resolved_at", UTC_TIMESTAMP, "When it was brought.", nullable=False),
+    ],
+    key=("batch_id", "row_number"),
+)
+
 RAW_BATCHES = _spec(
     "raw/batches",
     "Ledger: one row a batch, in which received = accepted + unchanged + rejected.",
@@ -301,6 +324,8 @@ TABLES: dict[str, TableSpec] = {
         RAW_FUNDAMENTALS,
         RAW_NEWS,
         RAW_REJECTS,
+        RAW_READINGS,
+        RAW_RESOLUTIONS,
         RAW_BATCHES,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,

@@ -61,3 +61,17 @@ def test_a_file_that_cannot_be_read_is_kept_and_told(settings: Settings, lake: L
     assert reject["original"] == text
     assert [path.read_text() for path in (Path(settings.landing_uri) / "failed").iterdir()] == [text]
     assert unbalanced_batches(lake) == []
+
+
+def test_a_file_name_that_is_no_text_stops_nobody(settings: Settings, lake: Lake) -> None:
+    drop(settings, os.fsdecode(b"NEW\xffCO.csv"), "date,close\n2022-01-03,5\n")
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+    assert sorted(batch.accepted for batch in Landing(settings).ingest(lake)) == [0, 1]
+    assert "NEW\\xffCO.csv" in lake.read("raw/rejects")["origin"].to_pylist()
+
+
+@pytest.mark.parametrize("name", ["NEWCO.csv.gz", "NEWCO.zip", "NEWCO.tsv", "NEWCO.CSV"])
+def test_other_suffixes_are_waiting_too(settings: Settings, name: str) -> None:
+    assert [file.path for file in Landing(settings).waiting()] == []
+    path = drop(settings, name, "x")
+    assert [file.path for file in Landing(settings).waiting()] == [str(path)]

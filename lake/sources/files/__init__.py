@@ -1,0 +1,60 @@
+"""Bars from files: cells are read as text, so that a bad row is rejected alone and kept as it was."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO
+
+import pandas as pd
+
+from lake.sources.files.cells import Cells, UnreadableFileError
+from lake.sources.files.mapping import FileMapping
+from lake.sources.files.parquet import read_parquet
+from lake.sources.files.reading import Reading, interpret, plan
+from lake.sources.files.text import read_text
+from lake.sources.files.unpack import unpack
+
+__all__ = ["SUFFIXES", "FileBars", "UnreadableFileError", "read_bars"]
+
+SUFFIXES = (".csv", ".parquet", ".tsv", ".csv.gz", ".tsv.gz", ".zip")
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True)
+class FileBars:
+    """What a file holds, row by row.
+
+    Attributes
+    ----------
+    bars : columns `BAR_COLUMNS`; a cell that cannot be read is null; `ts` is tz-aware UTC.
+    cells : the file's text.
+    unreadable : what could not be read in a row, in words; null where all was.
+    reading : how it was read.
+    """
+
+    bars: pd.DataFrame
+    cells: Cells
+    unreadable: pd.Series
+    reading: Reading
+
+
+def read_bars(file: IO[bytes], filename: str, mapping: FileMapping | None = None) -> FileBars:
+    """Bars of a CSV or Parquet file, as delivered.
+
+    Columns are recognised by their names (those of the lake and of the usual vendors), in any case and order; a date
+    and a close there must be. Without a symbol column the file's name says the symbol.
+
+    Raises
+    ------
+    UnreadableFileError : the file as a whole cannot be read, or could be understood in more than one way.
+    """
+    content, inner = unpack(file.read(), filename)
+    suffix = PurePosixPath(inner).suffix.lower()
+    if suffix == ".parquet":
+        cells = read_parquet(content, filename)
+    elif suffix in _TEXT_SUFFIXES:
+        cells = read_text(content, filename, mapping)
+    else:
+        raise UnreadableFileError(f"{filename}: expected one of {', '.join(SUFFIXES)}")
+    reading = plan(cells, inner, mapping)
+    bars, unreadable = interpret(cells, reading)
+    return FileBars(bars, cells, unreadable, reading)
