@@ -154,9 +154,11 @@ def _replay(lake: Lake, rejects: pd.DataFrame, cells: Cells, what: str) -> Repla
     batch_id, origin = str(rejects["batch_id"].iloc[0]), str(rejects["origin"].iloc[0])
     try:
         reading = _stored_reading(lake, batch_id) or plan(cells, origin, None)
-        bars, unreadable = interpret(cells, reading)
-    except (KeyError, UnreadableFileError) as error:
+    except UnreadableFileError as error:
         raise RejectsError(f"{what}: {error}; nothing was replayed") from error
+    if missing := set(reading.columns.values()) - set(cells.table.column_names):
+        raise RejectsError(f"{what}: column {min(missing)!r} is missing; nothing was replayed")
+    bars, unreadable = interpret(cells, reading)
     result = ingest(
         lake,
         bars,

@@ -110,6 +110,11 @@ def test_the_names_of_pairs_say_class_and_currency() -> None:
     assert (forex["asset_class"], forex["currency"]) == ("fx", "JPY")
 
 
+def test_columns_that_many_have_are_not_taken_for_new_yorks() -> None:
+    text = "timestamp,open,high,low,close,volume\n2024-07-02 09:30:00,1,2,1,2,5\n2024-07-02 09:31:00,1,2,1,2,5\n"
+    assert first("BTC.csv", text) == ("BTC", "1m", "2024-07-02 09:30", 1, 2, 5)
+
+
 def test_metatraders_clock_is_read_in_the_zone_that_the_mapping_says() -> None:
     text = METATRADER + "2024.01.02\t10:00:00\t1\t1\t1\t1\t9\t0\t3\n"
     expected = ("EURUSD", "1m", "2024-01-02 08:00", 1, 1, 0)

@@ -180,6 +180,10 @@ def test_files_that_are_no_export_are_refused(lake: Lake, batch: BatchResult, tm
     with pytest.raises(RejectsError, match="not a file that `lakehouse rejects export` wrote"):
         replay_file(lake, path)
     export_rejects(lake, batch.batch_id, path)
+    without = tmp_path / "without.csv"
+    pd.read_csv(path, dtype=str).drop(columns="Schlusskurs").to_csv(without, index=False)
+    with pytest.raises(RejectsError, match="column 'Schlusskurs' is missing; nothing was replayed"):
+        replay_file(lake, without)
     path.write_text(path.read_text() + "one,two\n")
     with pytest.raises(RejectsError, match=r"2 cells where 8 are expected.*nothing was replayed"):
         replay_file(lake, path)

@@ -57,7 +57,7 @@ class Format:
     nameless : pattern of stems that do not name the symbol.
     dates, decimal : order of dates and decimal sign that the vendor always uses; "" where they vary.
     timezone : of intraday stamps, which name none; "" where the files do not tell.
-    only : whether other columns, or another file name, mean another format.
+    by_name : whether the file's name must match too, since many others have such columns.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Format:
     dates: str = ""
     decimal: str = ""
     timezone: str = "UTC"
-    only: bool = False
+    by_name: bool = False
 
 
 def _header(names: str) -> frozenset[str]:
@@ -98,13 +98,14 @@ FORMATS = (
         _header("timestamp open high low close volume"),
         filename=r"(?:intraday_)?(?P<interval>daily|weekly|monthly|\d+min)_(?:adjusted_)?(?P<symbol>.+)",
         timezone="America/New_York",
+        by_name=True,
     ),
     Format("stooq", _header("ticker per date time open high low close vol openint"), timezone=""),
     Format(
         "stooq",
         _header("date open high low close volume"),
         filename=r"(?P<symbol>\^?[a-z0-9.-]+?)(?:_(?P<country>[a-z]{2}))?_(?P<interval>[dwm])",
-        only=True,
+        by_name=True,
     ),
     Format("yahoo", _header("date open high low close adj_close volume")),
     Format("yahoo", _header("open high low close volume dividends stock_splits")),
@@ -148,8 +149,7 @@ def recognise(header: Iterable[str], stem: str) -> Format:
     if tuple(names) == _METATRADER_4_COLUMNS and re.fullmatch(_METATRADER_4.filename, stem):
         return _METATRADER_4
     for known in FORMATS:
-        exactly = known.header == set(names) and re.fullmatch(known.filename, stem)
-        if exactly if known.only else known.header <= set(names):
+        if known.header <= set(names) and (not known.by_name or re.fullmatch(known.filename, stem)):
             return known
     return _PLAIN
 

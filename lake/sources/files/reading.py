@@ -141,8 +141,7 @@ class _Problems:
 
     def __init__(self, cells: Cells) -> None:
         self.found = pd.Series(pd.NA, index=range(cells.table.num_rows), dtype="string")
-        for row, (_, problem) in cells.broken.items():
-            self.found[row] = problem
+        self.found.iloc[list(cells.broken)] = [problem for _, problem in cells.broken.values()]
 
     def add(self, bad: pd.Series, column: str, texts: pa.Array | pd.Series, problem: str) -> None:
         rows = np.flatnonzero(bad.to_numpy() & self.found.isna().to_numpy())
