@@ -100,13 +100,13 @@ def ingest(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV or Parquet files of bars.")],
 ) -> None:
     """Ingest files of bars into raw/bars; rejected rows go to raw/rejects with their reason."""
-    from lake.ingest import write_instruments
     from lake.landing import ingest_file
+    from lake.sources.failover import declare_instruments
     from lake.sources.files import UnreadableFileError
 
     settings = _prepared()
     lake = Lake.from_settings(settings)
-    write_instruments(lake, settings.universe_symbols)
+    declare_instruments(lake, settings)
     accepted, failed = 0, False
     for path in files:
         try:

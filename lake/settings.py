@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         Series(
             base_url="https://estadisticas.bcrp.gob.pe/estadisticas/series/api",
             requests_per_minute=30,
-            series="PD12301MD, PN01273PM, PD04638PD",
+            series="",
         ),
     )
     edgar: Edgar = _provider("SEC EDGAR", Edgar(base_url="https://data.sec.gov", requests_per_minute=300))

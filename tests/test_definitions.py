@@ -14,8 +14,13 @@ from lake.tables import TABLES
 # asset: (what it is made from, its checks apart from dbt's, in which a blocking one ends in "!")
 GRAPH = {
     "raw/instruments": ((), ()),
-    "raw/bars": (("raw/instruments",), ("keeps_schema!",)),
+    "raw/bars": (("raw/instruments",), ("keeps_schema!", "live_sources_deliver")),
+    "raw/macro": ((), ()),
+    "raw/fundamentals": ((), ()),
+    "raw/news": ((), ()),
+    "raw/readings": (("raw/instruments",), ()),
     "raw/rejects": (("raw/instruments",), ()),
+    "raw/resolutions": (("raw/rejects",), ()),
     "raw/batches": (("raw/instruments",), ("ledger_balances!",)),
     "market/bars": (("raw/bars", "raw/instruments"), ()),
     "market/indicators": (("market/bars",), ()),

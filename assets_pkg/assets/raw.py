@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets_pkg.checks.raw import RAW_CHECKS, check_raw
+from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
 from assets_pkg.metadata import column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
-from lake.ingest import BatchResult, ingest_source, write_instruments
+from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
 from lake.tables import TABLES
@@ -33,7 +33,12 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
     specs=[
         _spec("raw/instruments", set()),
         _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+        _spec("raw/macro", set()),
+        _spec("raw/fundamentals", set()),
+        _spec("raw/news", set()),
+        _spec("raw/readings", set(), ["raw/instruments"]),
         _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
+        _spec("raw/resolutions", set(), ["raw/rejects"]),
         _spec("raw/batches", set(), ["raw/instruments"]),
     ],
     check_specs=RAW_CHECKS,
@@ -42,18 +47,21 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 def raw(
     context: dg.AssetExecutionContext, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Bring in the embedded prices and every file that waits in the landing folder; what is known adds nothing."""
+    """Bring in the embedded prices, what live sources the settings name, and every file in the landing folder."""
+    from lake.sources.failover import ingest_live, ingest_macro
+
     settings, lake = lakehouse.settings, lakehouse.lake
-    write_instruments(lake, settings.universe_symbols)
-    yield table_result(lake, "raw/instruments")
+    reports = [ingest_live(lake, settings), ingest_macro(lake, settings)]
     batches = [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
+    batches += [batch for report in reports for batch in report.batches]
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
     ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
-    for table in ("raw/bars", "raw/rejects", "raw/batches"):
-        yield table_result(lake, table, ledger)
+    for table in sorted(name for name in TABLES if name.startswith("raw/")):
+        yield table_result(lake, table, ledger if table == "raw/batches" else None)
     yield from check_raw(lake)
+    yield check_sources(reports)
 
 
 def _ledger_table(batches: list[BatchResult]) -> str:

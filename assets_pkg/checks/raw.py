@@ -1,7 +1,8 @@
 """Checks of the raw tables, evaluated by the step that writes them: what they refuse never reaches dbt."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,6 +10,9 @@ from lake.ingest import unbalanced_batches
 from lake.quality import BARS, schema_failures
 from lake.sources.base import BAR_COLUMNS
 from lake.store import Lake
+
+if TYPE_CHECKING:
+    from lake.sources.failover import Report
 
 _BARS, _BATCHES = dg.AssetKey(["raw", "bars"]), dg.AssetKey(["raw", "batches"])
 
@@ -18,6 +22,11 @@ RAW_CHECKS = [
         asset=_BARS,
         blocking=True,
         description="Every stored bar keeps the pandera schema that ingestion validates with.",
+    ),
+    dg.AssetCheckSpec(
+        "live_sources_deliver",
+        asset=_BARS,
+        description="Every live symbol and macro series of the settings came from one of its sources.",
     ),
     dg.AssetCheckSpec(
         "ledger_balances",
@@ -45,4 +54,18 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
         asset_key=_BATCHES,
         passed=not unbalanced,
         metadata={"batches": lake.row_count("raw/batches"), "unbalanced": unbalanced},
+    )
+
+
+def check_sources(reports: "Sequence[Report]") -> dg.AssetCheckResult:
+    """Result of `live_sources_deliver`: what is missing fails it, what another source had to deliver is listed."""
+    missing = [name for report in reports for name in report.missing]
+    failures = {name: found for report in reports for name, found in report.failures.items()}
+    return dg.AssetCheckResult(
+        check_name="live_sources_deliver",
+        asset_key=_BARS,
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"nothing came for {', '.join(missing)}" if missing else None,
+        metadata={"failures": dg.MetadataValue.json(failures)},
     )

@@ -59,12 +59,14 @@ def ingest_live(lake: Lake, settings: Settings, *, patience: Patience | None = N
     ------
     KeyError : the settings name a source that there is not.
     """
-    orders = settings.source_orders
-    names = dict.fromkeys(name for order in orders.values() for name in order)
-    sources = {name: live_bars(name, settings, patience) for name in names}
-    by_symbol = {symbol: [sources[name] for name in order] for symbol, order in orders.items()}
-    write_instruments(lake, settings.universe_symbols, {s: _instrument(s, order) for s, order in by_symbol.items()})
+    by_symbol = _ordered_sources(settings, patience)
+    _declare(lake, settings, by_symbol)
     return ingest_bars(lake, by_symbol)
+
+
+def declare_instruments(lake: Lake, settings: Settings) -> None:
+    """Write to `raw/instruments` the embedded series of the universe and the live ones. Raises `KeyError` as above."""
+    _declare(lake, settings, _ordered_sources(settings, None))
 
 
 def ingest_bars(
@@ -130,6 +132,18 @@ def ingest_macro(lake: Lake, settings: Settings, *, patience: Patience | None = 
         report.delivered |= part.delivered
         report.failures |= part.failures
     return report
+
+
+def _ordered_sources(settings: Settings, patience: Patience | None) -> dict[str, list[LiveBars]]:
+    orders = settings.source_orders
+    names = dict.fromkeys(name for order in orders.values() for name in order)
+    sources = {name: live_bars(name, settings, patience) for name in names}
+    return {symbol: [sources[name] for name in order] for symbol, order in orders.items()}
+
+
+def _declare(lake: Lake, settings: Settings, by_symbol: Mapping[str, Sequence[LiveBars]]) -> None:
+    live = {symbol: _instrument(symbol, order) for symbol, order in by_symbol.items()}
+    write_instruments(lake, settings.universe_symbols, live)
 
 
 def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], report: Report, span: _Span) -> None:
