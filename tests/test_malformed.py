@@ -116,7 +116,7 @@ def read_or_refused(content: bytes, name: str) -> FileBars | None:
     return None
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 @given(content=st.one_of(_texts(), st.binary(max_size=200), _damaged(GOOD.encode())))
 @example(content=b"date,close\n,")
 def test_any_text_is_read_or_refused_with_words(content: bytes) -> None:
@@ -124,14 +124,14 @@ def test_any_text_is_read_or_refused_with_words(content: bytes) -> None:
     assert read is None or len(read.bars) == len(read.unreadable) == read.cells.table.num_rows > 0
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 @given(content=_damaged(PARQUET))
 def test_any_parquet_is_read_or_refused_with_words(content: bytes) -> None:
     read = read_or_refused(content, "NEWCO.parquet")
     assert read is None or len(read.bars) == len(read.unreadable) == read.cells.table.num_rows > 0
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=_texts())
 def test_any_text_is_ingested_once(shared: Lake, content: bytes) -> None:
     try:
