@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from lake.settings import Settings
@@ -36,7 +36,8 @@ def settings_page() -> str:
 def _variable(name: str, field: FieldInfo) -> str:
     if isinstance(field.validation_alias, AliasChoices):
         return str(field.validation_alias.choices[0])
-    return f"{Settings.model_config['env_prefix']}{name}".upper()
+    nested = "__..." if isinstance(field.default, BaseModel) else ""
+    return f"{Settings.model_config['env_prefix']}{name}".upper() + nested
 
 
 def _meaning(field: FieldInfo) -> str:

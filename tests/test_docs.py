@@ -73,4 +73,7 @@ def _targets() -> set[str]:
 
 
 def _commands() -> list[str]:
-    return [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    groups = [group.name for group in app.registered_groups if group.name]
+    return groups + [
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    ]

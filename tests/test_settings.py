@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lake.providers import Provider
 from lake.settings import Settings, get_settings
 
 
@@ -35,7 +36,11 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
     assert not home.exists()
 
 
-@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name != "mlflow_tracking_uri"])
+PROVIDERS = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Provider)}
+PLAIN = [name for name in Settings.model_fields if name not in PROVIDERS | {"mlflow_tracking_uri", "sources"}]
+
+
+@pytest.mark.parametrize("field", PLAIN)
 def test_every_setting_is_a_variable_with_the_prefix_and_is_described(
     field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +48,30 @@ def test_every_setting_is_a_variable_with_the_prefix_and_is_described(
     monkeypatch.setenv(f"LAKEHOUSE_{field.upper()}", value)
     assert str(getattr(get_settings(), field)).endswith(value.removeprefix("s3:/"))
     assert Settings.model_fields[field].description
+
+
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_one_field_of_a_provider_is_set_and_the_others_stay(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = getattr(get_settings(), provider)
+    monkeypatch.setenv(f"LAKEHOUSE_{provider.upper()}__KEY", "secret")
+    after = getattr(get_settings(), provider)
+    assert after.key.get_secret_value() == "secret"
+    assert "secret" not in repr(get_settings())
+    assert after.model_dump(exclude={"key"}) == before.model_dump(exclude={"key"})
+    assert Settings.model_fields[provider].description
+
+
+def test_live_sources_are_orders_of_preference(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_settings().source_orders == {}
+    monkeypatch.setenv("LAKEHOUSE_SOURCES", "aapl, MSFT: yahoo, polygon; BTCUSDT: binance")
+    assert get_settings().source_orders == {
+        "AAPL": ("yahoo", "polygon"),
+        "MSFT": ("yahoo", "polygon"),
+        "BTCUSDT": ("binance",),
+    }
+    monkeypatch.setenv("LAKEHOUSE_SOURCES", "AAPL yahoo")
+    with pytest.raises(ValidationError, match="not of the form"):
+        get_settings()
 
 
 def test_mlflow_keeps_the_name_that_it_gave_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
