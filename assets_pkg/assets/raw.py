@@ -28,19 +28,22 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
     )
 
 
+_SPECS = [
+    _spec("raw/instruments", set()),
+    _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/macro", set()),
+    _spec("raw/fundamentals", set()),
+    _spec("raw/news", set()),
+    _spec("raw/readings", set(), ["raw/instruments"]),
+    _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/resolutions", set(), ["raw/rejects"]),
+    _spec("raw/batches", set(), ["raw/instruments"]),
+]
+
+
 @dg.multi_asset(
     name="raw",
-    specs=[
-        _spec("raw/instruments", set()),
-        _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
-        _spec("raw/macro", set()),
-        _spec("raw/fundamentals", set()),
-        _spec("raw/news", set()),
-        _spec("raw/readings", set(), ["raw/instruments"]),
-        _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
-        _spec("raw/resolutions", set(), ["raw/rejects"]),
-        _spec("raw/batches", set(), ["raw/instruments"]),
-    ],
+    specs=_SPECS,
     check_specs=RAW_CHECKS,
     pool="raw",
 )
@@ -58,7 +61,7 @@ def raw(
     for batch in batches:
         context.log.info(str(batch))
     ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
-    for table in sorted(name for name in TABLES if name.startswith("raw/")):
+    for table in ("/".join(spec.key.path) for spec in _SPECS):
         yield table_result(lake, table, ledger if table == "raw/batches" else None)
     yield from check_raw(lake)
     yield check_sources(reports)
