@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -43,7 +44,8 @@ class Home:
 
     @property
     def settings(self) -> Settings:
-        return Settings(home=self.path)
+        """Its settings; the tracking URI by name, because MLflow sets its variable to the last one that was used."""
+        return Settings(home=self.path, mlflow_tracking_uri=f"sqlite:///{self.path / 'mlflow' / 'mlflow.db'}")
 
     @property
     def lake(self) -> Lake:
@@ -153,7 +155,13 @@ class Built:
     @property
     def run_id(self) -> str:
         """The Dagster run that built it."""
-        return run_id(self.output)
+        found = re.search(r"\(run ([0-9a-f-]{36})\)", self.output)
+        assert found is not None, self.output
+        return found[1]
+
+    def copy(self, folder: Path) -> Home:
+        """A home with the same lake, registry and event log, to be changed."""
+        return Home(shutil.copytree(self.home.path, folder / "home"))
 
 
 def build(home: Home) -> Built:
@@ -162,13 +170,6 @@ def build(home: Home) -> Built:
     done = home.materialize()
     assert done.returncode == 0, done.stdout + done.stderr
     return Built(home, done.stdout, frozenset(_entries() - before))
-
-
-def run_id(output: str) -> str:
-    """The run that `lakehouse materialize` names in its last line."""
-    found = re.search(r"\(run ([0-9a-f-]{36})\)", output)
-    assert found is not None, output
-    return found[1]
 
 
 def _entries() -> set[str]:
