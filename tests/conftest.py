@@ -1,5 +1,6 @@
 """Fixtures that several test files share: an empty home, a lake in it, a webhook for alerts, the built graph."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -12,11 +13,18 @@ from tests.graph_kit import Built, Home, build
 from tests.webhook import Webhook
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the shell or of another test: MLflow writes the address of its store into the environment."""
+    for name in list(os.environ):
+        if name.startswith(("LAKEHOUSE_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(own_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of an empty home of this test's own, in the environment of the process too."""
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return get_settings()
 
 

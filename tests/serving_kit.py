@@ -78,7 +78,8 @@ def _make_registry(path: Path) -> None:
     """By MLflow itself: versions 1 and 2 of both models, version 1 is the champion."""
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{path}")
+    uri = f"sqlite:///{path}"
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
     for model in ("return_5d", "volatility_5d"):
         client.create_registered_model(model)
         for _ in range(2):
@@ -106,7 +107,7 @@ def serve(settings: Settings, wait_ready: bool = True, app: FastAPI | None = Non
     assert not thread.is_alive(), "the server did not stop"
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -116,7 +117,8 @@ def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
 def promote(settings: Settings, model: str, version: str) -> None:
     import mlflow
 
-    mlflow.MlflowClient(settings.mlflow_tracking_uri).set_registered_model_alias(model, "champion", version)
+    uri = settings.mlflow_tracking_uri
+    mlflow.MlflowClient(uri, registry_uri=uri).set_registered_model_alias(model, "champion", version)
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

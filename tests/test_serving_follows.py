@@ -52,7 +52,7 @@ def test_a_new_session_in_the_lake_is_served_within_seconds(settings: Settings) 
     write(settings, session("AAPL"))
     with serve(settings) as client:
         version = write(settings, session("AAPL", "MSFT", as_of=SESSION + timedelta(days=1)))
-        eventually(lambda: client.get("/v1/predictions/MSFT").status_code == 200, seconds=3)
+        eventually(lambda: client.get("/v1/predictions/MSFT").status_code == 200)
         assert client.get("/v1/predictions/AAPL").json()["as_of"] == "2022-12-29T00:00:00Z"
         assert client.get("/readyz").json()["snapshot_version"] == version
 
@@ -77,9 +77,9 @@ def test_the_champion_is_preferred_and_a_promotion_is_followed(settings: Setting
 
         assert versions() == ["1", "1"]  # although version 2 was created later
         promote(settings, "return_5d", "2")
-        eventually(lambda: versions() == ["2", "1"], seconds=3)
+        eventually(lambda: versions() == ["2", "1"])
         promote(settings, "return_5d", "1")
-        eventually(lambda: versions() == ["1", "1"], seconds=3)
+        eventually(lambda: versions() == ["1", "1"])
         returns, volatility = client.get("/v1/models").json()["models"]
         assert (returns["name"], volatility["name"]) == ("return_5d", "volatility_5d")
         assert (returns["champion"]["version"], returns["serving"]) == ("1", ["1"])

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -110,7 +109,6 @@ def test_metrics_count_requests_by_route_and_tell_the_age_of_the_forecasts(setti
 
 SERVING_PROCESS = """
 import json, os, sys, threading, time, urllib.request
-started = float(sys.argv[2])
 import uvicorn
 config = uvicorn.Config("serving.app:create_app", factory=True, port=int(sys.argv[1]), log_level="warning")
 server = uvicorn.Server(config)
@@ -122,12 +120,11 @@ while not ready:
         ready = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/readyz").status == 200
     except OSError:
         pass
-seconds = time.time() - started
 for path in ("/", "/docs", "/openapi.json", "/reports", "/metrics", "/v1/models", "/v1/symbols", "/v1/predictions"):
     urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}{path}").read()
 memory = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
 modules = sorted({name.partition(".")[0] for name in sys.modules})
-print(json.dumps({"seconds": seconds, "megabytes": memory / 1024, "modules": modules}))
+print(json.dumps({"megabytes": memory / 1024, "modules": modules}))
 """
 
 
@@ -143,7 +140,7 @@ def test_the_serving_process_is_light_and_imports_no_training_or_orchestration_l
         "no_proxy": "127.0.0.1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", SERVING_PROCESS, str(port), str(time.time())],
+        [sys.executable, "-c", SERVING_PROCESS, str(port)],
         env=environment,
         capture_output=True,
         text=True,
@@ -154,4 +151,3 @@ def test_the_serving_process_is_light_and_imports_no_training_or_orchestration_l
     heavy = {"dagster", "tensorflow", "keras", "mlflow", "evidently", "sklearn", "scipy", "pandas", "duckdb", "dbt"}
     assert heavy.isdisjoint(found["modules"])
     assert found["megabytes"] < 200
-    assert found["seconds"] < 10  # 3 s where nothing else runs; `make bench` measures that
