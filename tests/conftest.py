@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import curl_cffi  # noqa: F401 (TensorFlow carries a libcurl too, and the first one that a process loads wins)
 import pytest
 
 from lake.settings import Settings, get_settings

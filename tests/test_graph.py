@@ -22,7 +22,7 @@ PLOTS = {
     "monitoring/data_drift": 1,
 }
 TARGETS = ("return_5d", "volatility_5d")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("graph")]
 
 
 @pytest.fixture(scope="module")

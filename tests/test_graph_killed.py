@@ -12,7 +12,7 @@ from ml.registry import Registry
 from tests.graph_kit import LAKEHOUSE, Built, Home, Started, eventually
 
 BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at"}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("graph")]
 
 
 def half_of_the_sources_are_in(home: Home) -> bool:
