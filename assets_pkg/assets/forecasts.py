@@ -5,12 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.tables import PREDICTIONS
-
-FEATURES = "market/features"
 
 
 @dg.asset(

@@ -14,6 +14,9 @@ from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.store import Lake
 
+FEATURES = "market/features"
+"""The table that models, forecasts and monitoring read."""
+
 
 class Translator(DagsterDbtTranslator):
     """A dbt model or source `x` in schema `s` is the asset `s/x` in group `s`, and the lake table `s/x`."""

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
@@ -15,7 +16,6 @@ from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
 from lake.tables import decision_spec, evaluation_spec
 
-FEATURES = "market/features"
 _OWNERS = ["team:quantitative-research"]
 
 

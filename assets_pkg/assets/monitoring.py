@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.tables import DATA_DRIFT
 
-FEATURES = "market/features"
 _KEY = dg.AssetKey(DATA_DRIFT.name.split("/"))
 
 

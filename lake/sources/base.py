@@ -1,5 +1,6 @@
 """The interface that every source of bars implements, and the columns of what it returns."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -44,7 +45,7 @@ class Source(Protocol):
     def fetch(self, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame: ...
 
 
-class LiveBars:
+class LiveBars(ABC):
     """A provider of bars that is asked symbol by symbol; a subclass says how to get one series.
 
     Bars whose interval is not over yet are left for the next time.
@@ -75,9 +76,9 @@ class LiveBars:
             bars[bars["ts"].isna() | (bars["ts"] + INTERVALS[interval] <= pd.Timestamp.now("UTC"))], (), start, end
         )
 
+    @abstractmethod
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
         """Rows of one symbol: `ts`, and what the provider has of the other `BAR_COLUMNS`, numbers also as text."""
-        raise NotImplementedError
 
     def _complete(self, rows: pd.DataFrame, symbol: str, interval: str) -> pd.DataFrame:
         bars = rows.reindex(columns=list(BAR_COLUMNS))
