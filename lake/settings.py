@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.providers import Edgar, Provider, Series, Table, parse_sources
+from lake.providers import Edgar, Provider, Series, Synthetic, Table, parse_sources
 
 
 def _provider(name: str, default: Provider) -> Any:
@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         default="",
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
+    )
+    synthetic: Synthetic = Field(
+        default=Synthetic(),
+        description="A made-up market beside the real prices, labelled `synthetic` wherever it shows: `__SYMBOLS` "
+        "series (`SYN0001` ...; 0), their `__SESSIONS` since 2000-01-03 (5000), `__SEED` (0), and how many of them "
+        "have minute and hour bars too, `__MINUTE_SYMBOLS` (0). Default: off.",
     )
     yahoo: Provider = _provider(
         "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
