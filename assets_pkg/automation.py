@@ -86,8 +86,9 @@ def _new_batches(context: dg.RunStatusSensorContext) -> list[str]:
     )
     for record in made.records:
         materialization = record.event_log_entry.asset_materialization
-        if materialization is not None and NEW_BATCHES in materialization.metadata:
-            return list(materialization.metadata[NEW_BATCHES].value)
+        found = materialization.metadata.get(NEW_BATCHES) if materialization else None
+        if isinstance(found, dg.JsonMetadataValue):
+            return [str(batch_id) for batch_id in found.value or ()]
     return []
 
 
