@@ -3,15 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.providers import Edgar, Provider, Series, Synthetic, Table, parse_sources
+from lake.smtp import Smtp
+
+
+def _nested(name: str, default: BaseModel, page: str) -> Any:
+    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
+    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/{page}.")
 
 
 def _provider(name: str, default: Provider) -> Any:
-    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
-    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/sources.md.")
+    return _nested(name, default, "sources.md")
 
 
 class Settings(BaseSettings):
@@ -50,9 +55,10 @@ class Settings(BaseSettings):
     )
     alert_webhook_url: str | None = Field(
         default=None,
-        description='Run and check failures are posted here as JSON (`{"text": ...}`, as Slack wants it), '
-        "besides being logged.",
+        description="Notifications (what has arrived, what has failed) are posted here as JSON, as Slack wants it "
+        '(`{"text": ...}`), besides being logged.',
     )
+    smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
     universe: str = Field(
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
@@ -62,12 +68,7 @@ class Settings(BaseSettings):
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
     )
-    synthetic: Synthetic = Field(
-        default=Synthetic(),
-        description="A made-up market beside the real prices, labelled `synthetic` wherever it shows: `__SYMBOLS` "
-        "series (`SYN0001` ...; 0), their `__SESSIONS` since 2000-01-03 (5000), `__SEED` (0), and how many of them "
-        "have minute and hour bars too, `__MINUTE_SYMBOLS` (0). Default: off.",
-    )
+    synthetic: Synthetic = _nested("The synthetic market beside the real prices, off", Synthetic(), "sources.md")
     yahoo: Provider = _provider(
         "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
     )

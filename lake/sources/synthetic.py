@@ -193,18 +193,18 @@ class SyntheticSource:
 
     def _intraday(self, number: int, interval: str, sessions: int) -> pd.DataFrame:
         paths = self._paths([number])
-        traded = np.flatnonzero(paths.volume[0] > 0)
-        frames = []
-        for at in traded[traded >= len(self._schedule) - sessions]:
+        is_recent = np.arange(len(self._schedule)) >= len(self._schedule) - sessions
+        frames = [pd.DataFrame(columns=[*_PRICES, "volume"], index=self._schedule.index[:0], dtype="float64")]
+        for at in np.flatnonzero(is_recent & (paths.volume[0] > 0)).tolist():
             day = {column: float(getattr(paths, column)[0, at]) for column in (*_PRICES, "volume")}
             opens, closes = self._schedule["open"].iloc[at], self._schedule["close"].iloc[at]
             ts = pd.date_range(opens, closes, freq=INTERVALS["1m"], inclusive="left")
-            minutes = pd.DataFrame(_minutes(day, len(ts), self._random(_Stream.MINUTES, number, int(at))), index=ts)
+            minutes = pd.DataFrame(_minutes(day, len(ts), self._random(_Stream.MINUTES, number, at)), index=ts)
             frames.append(minutes if interval == "1m" else _resampled(minutes, INTERVALS[interval], opens))
         values = pd.concat(frames)
         symbols = np.full(len(values), f"SYN{number:04}", dtype=object)
-        columns = {column: values[column].to_numpy() for column in values}
-        return _bars(symbols, interval, pd.DatetimeIndex(values.index), columns)
+        columns = {column: values[column].to_numpy() for column in (*_PRICES, "volume")}
+        return _bars(symbols, interval, values.index, columns)
 
     def _news(self, number: int) -> pd.DataFrame:
         symbol, paths = f"SYN{number:04}", self._paths([number])
@@ -213,8 +213,9 @@ class SyntheticSource:
         minute, kind, quiet = self._random(_Stream.NEWS, number).random((len(self._schedule), 3)).T
         published = self._schedule["close"] + pd.to_timedelta(5 + np.floor(115 * minute), unit="min")
         reasons = np.floor(kind * len(_QUIET)).astype(int)
+        told = paths.delivered[0] & ((np.abs(returns) > _NEWS_FROM) | (quiet < _QUIET_NEWS))
         rows = []
-        for at in np.flatnonzero(paths.delivered[0] & ((np.abs(returns) > _NEWS_FROM) | (quiet < _QUIET_NEWS))):
+        for at in np.flatnonzero(told).tolist():
             moved, reason = returns[at], reasons[at]
             if abs(moved) <= _NEWS_FROM:
                 text = f"{symbol} {_QUIET[reason]}"
@@ -270,7 +271,7 @@ def _cents(prices: np.ndarray) -> np.ndarray:
     return np.maximum(np.round(prices, 2), 0.01)
 
 
-def _bars(symbols: np.ndarray, interval: str, ts: pd.DatetimeIndex, values: dict[str, np.ndarray]) -> pd.DataFrame:
+def _bars(symbols: np.ndarray, interval: str, ts: pd.Index, values: dict[str, np.ndarray]) -> pd.DataFrame:
     given = {"asset_class": "equity", "interval": interval, "currency": "USD"}
     constants = {column: np.full(len(ts), value, dtype=object) for column, value in given.items()}
     columns = [*BAR_COLUMNS, *(column for column in ACTION_COLUMNS if column in values)]
@@ -299,8 +300,9 @@ def _minutes(day: dict[str, float], minutes: int, random: np.random.Generator) -
 
 
 def _resampled(minutes: pd.DataFrame, length: pd.Timedelta, origin: pd.Timestamp) -> pd.DataFrame:
-    how = {"open": "first", "high": "max", "low": "min", "close": "last", "adj_close": "last", "volume": "sum"}
-    return minutes.resample(length, origin=origin).agg(how)
+    groups = minutes.resample(length, origin=origin)
+    bars = groups.last().assign(open=groups["open"].first(), high=groups["high"].max(), low=groups["low"].min())
+    return bars.assign(volume=groups["volume"].sum())
 
 
 def ingest_synthetic(lake: Lake, settings: Synthetic) -> list[BatchResult]:
