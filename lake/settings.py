@@ -3,15 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.providers import Edgar, Provider, Series, Table, parse_sources
+from lake.smtp import Smtp
+
+
+def _nested(name: str, default: BaseModel, page: str) -> Any:
+    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
+    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/{page}.")
 
 
 def _provider(name: str, default: Provider) -> Any:
-    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
-    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/sources.md.")
+    return _nested(name, default, "sources.md")
 
 
 class Settings(BaseSettings):
@@ -55,9 +60,10 @@ class Settings(BaseSettings):
     )
     alert_webhook_url: str | None = Field(
         default=None,
-        description='Run and check failures are posted here as JSON (`{"text": ...}`, as Slack wants it), '
-        "besides being logged.",
+        description="Notifications (what has arrived, what has failed) are posted here as JSON, as Slack wants it "
+        '(`{"text": ...}`), besides being logged.',
     )
+    smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
     universe: str = Field(
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",

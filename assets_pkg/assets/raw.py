@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import column_schema, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
@@ -60,7 +60,8 @@ def raw(
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
-    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
+    new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
+    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches)), NEW_BATCHES: dg.MetadataValue.json(new)}
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         yield table_result(lake, table, ledger if table == "raw/batches" else None)
     yield from check_raw(lake)
