@@ -129,7 +129,7 @@ def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: dat
     if start is not None:
         keep &= bars["ts"] >= pd.Timestamp(start, tz="UTC")
     if end is not None:
-        keep &= bars["ts"] <= pd.Timestamp(end, tz="UTC")
+        keep &= bars["ts"] < pd.Timestamp(end, tz="UTC") + pd.Timedelta(days=1)
     return bars.loc[keep, list(BAR_COLUMNS)].reset_index(drop=True)
 
 
