@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import column_schema, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
@@ -82,12 +82,12 @@ def raw(
         reports, batches = _increment(lakehouse)
     for batch in batches:
         context.log.info(str(batch))
+    new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
+    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches)), NEW_BATCHES: dg.MetadataValue.json(new)}
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         found = [report for report in reports if report.table == table and (report.delivered or report.failures)]
-        metadata = {"sources": dg.MetadataValue.md(_sources_table(found))} if found else {}
-        if table == "raw/batches":
-            metadata["batches"] = dg.MetadataValue.md(_ledger_table(batches))
-        yield table_result(lake, table, metadata)
+        sources = {"sources": dg.MetadataValue.md(_sources_table(found))} if found else None
+        yield table_result(lake, table, ledger if table == "raw/batches" else sources)
     yield from check_raw(lake)
     yield check_sources(reports)
 
