@@ -15,6 +15,7 @@ from lake.tables import TABLES
 GRAPH = {
     "raw/instruments": ((), ()),
     "raw/bars": (("raw/instruments",), ("keeps_schema!", "live_sources_deliver")),
+    "raw/corporate_actions": (("raw/instruments",), ()),
     "raw/macro": ((), ()),
     "raw/fundamentals": ((), ()),
     "raw/news": ((), ()),

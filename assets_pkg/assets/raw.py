@@ -37,6 +37,7 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/corporate_actions", {"pandera"}, ["raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
     _spec("raw/news", set()),
@@ -73,7 +74,7 @@ class RawConfig(dg.Config):
 def raw(
     context: dg.AssetExecutionContext, config: RawConfig, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Bring in the embedded prices, what is new from live sources and in the landing folder; or a past range."""
+    """Bring in the embedded prices, what the settings ask of others, every file that has landed; or a past range."""
     lake = lakehouse.lake
     if config.backfill:
         reports = [_backfill(context, lakehouse, config.backfill)]
@@ -109,11 +110,13 @@ def _backfill(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, c
 
 def _increment(lakehouse: LakehouseResource) -> "tuple[list[Report], list[BatchResult]]":
     from lake.sources.failover import ingest_live, ingest_live_rows
+    from lake.sources.synthetic import ingest_synthetic
 
     settings, lake = lakehouse.settings, lakehouse.lake
     reports = [ingest_live(lake, settings), *ingest_live_rows(lake, settings)]
     batches = [batch for report in reports for batch in report.batches]
     batches += [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
+    batches += ingest_synthetic(lake, settings.synthetic)
     batches += Landing(settings).ingest(lake)
     return reports, batches
 

@@ -13,6 +13,7 @@ from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
 from lake.sources.http import Patience, SourceError
+from lake.sources.synthetic import SyntheticSource
 from lake.splice import SPLICE_RULES
 from lake.store import Lake
 
@@ -92,9 +93,10 @@ def ordered_sources(settings: Settings, patience: Patience | None = None) -> dic
 
 
 def declare_instruments(lake: Lake, settings: Settings, orders: Mapping[str, Sequence[LiveBars]]) -> None:
-    """Write to `raw/instruments` the embedded series of the universe and the live ones."""
-    live = {symbol: _instrument(symbol, order) for symbol, order in orders.items()}
-    write_instruments(lake, settings.universe_symbols, live)
+    """Write to `raw/instruments` the embedded series of the universe, the synthetic and the live ones."""
+    more = {instrument.symbol: instrument for instrument in SyntheticSource(settings.synthetic).instruments}
+    more |= {symbol: _instrument(symbol, order) for symbol, order in orders.items()}
+    write_instruments(lake, settings.universe_symbols, more)
 
 
 def ingest_bars(
@@ -144,10 +146,10 @@ def ingest_rows(lake: Lake, source: LiveRows, names: Sequence[str]) -> Report:
         except SourceError as error:
             report.failed(name, error)
     rows = [frame for frame in frames.values() if len(frame)]
-    if rows:
-        report.batches.append(ingest(lake, pd.concat(rows), source.name, source.origin, table=source.table))
+    batch = ingest(lake, pd.concat(rows), source.name, source.origin, table=source.table) if rows else None
+    report.batches += [batch] if batch else []
     for name, frame in frames.items():
-        report.delivered[name] = _delivery(source.name, frame, report)
+        report.delivered[name] = _delivery(source.name, frame, batch)
     return report
 
 
@@ -181,20 +183,18 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
             continue
         frames[symbol] = bars
     rows = [bars for bars in frames.values() if len(bars)]
-    refused = {}
-    if rows:
-        batch = ingest(lake, pd.concat(rows), source.name, source.origin)
-        report.batches.append(batch)
-        refused = _refused(lake, batch)
+    batch = ingest(lake, pd.concat(rows), source.name, source.origin) if rows else None
+    report.batches += [batch] if batch else []
+    refused = _refused(lake, batch) if batch else {}
     for symbol, bars in frames.items():
         if symbol in refused:
             report.failed(symbol, f"{source.name}: {symbol}: {refused[symbol]}")
         else:
-            report.delivered[symbol] = _delivery(source.name, bars, report)
+            report.delivered[symbol] = _delivery(source.name, bars, batch)
 
 
-def _delivery(source: str, rows: pd.DataFrame, report: Report) -> Delivery:
-    return Delivery(source, len(rows), report.batches[-1].batch_id if len(rows) else None)
+def _delivery(source: str, rows: pd.DataFrame, batch: BatchResult | None) -> Delivery:
+    return Delivery(source, len(rows), batch.batch_id if batch and len(rows) else None)
 
 
 def _fetch(source: LiveBars, symbol: str, known: pd.DataFrame, span: _Span) -> pd.DataFrame:
