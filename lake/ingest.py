@@ -28,6 +28,7 @@ from lake.tables import (
     RAW_NEWS,
     RAW_READINGS,
     RAW_REJECTS,
+    RAW_REQUESTS,
     RAW_RESOLUTIONS,
     TableSpec,
 )
@@ -164,9 +165,9 @@ def ingest(
         mine, known = _compare(kind, stored, _history(lake, kind, stored, source, version), batch_id)
         rejected = failures
         if kind.spec is RAW_BARS:
-            rejected = join_failures(failures, splice_failures(lake, valid[~mine], source))
+            rejected = join_failures(failures, splice_failures(lake, valid[~mine] if mine.any() else valid, source))
         new = ~mine & ~known & ~valid.index.isin(rejected.index)
-        landed = not new.any() or lake.append_at(table, stored.filter(new), version)
+        landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
 
     of_batch = pc.field("batch_id") == batch_id
     if len(rejected) or lake.read("raw/rejects", ["batch_id"], of_batch).num_rows:  # those of an earlier attempt
@@ -198,7 +199,7 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         lake.create(spec.name)
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -99,7 +99,7 @@ class Lake:
         while True:
             version = self.version(table)
             assert version is not None
-            known = self.read(table, key, among(key[0], data[key[0]].combine_chunks()), version)
+            known = self.read(table, key, among(key[0], data[key[0]]), version)
             new = data.join(known, key, join_type="left anti")
             if not new.num_rows or self.append_at(table, new, version):
                 return int(new.num_rows)
@@ -227,9 +227,9 @@ class Lake:
         return [table for group in folders("") for table in folders(group)]
 
 
-def among(column: str, values: Iterable[object]) -> pc.Expression:
+def among(column: str, values: Sequence[object] | pa.ChunkedArray) -> pc.Expression:
     """Filter on the rows with one of these values; the range of the values tells which files need not be opened."""
-    options = pa.array(values).unique().drop_null()
+    options = pc.unique(values if isinstance(values, pa.ChunkedArray) else pa.array(values)).drop_null()
     if not len(options):
         return pc.scalar(False)
     ends = pc.min_max(options)
