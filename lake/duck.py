@@ -7,7 +7,8 @@ from pathlib import Path
 
 import duckdb
 
-from lake.store import Lake, is_remote
+from lake.s3 import is_remote
+from lake.store import Lake
 from lake.tables import TABLES
 
 
