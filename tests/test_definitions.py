@@ -23,6 +23,7 @@ GRAPH = {
     "raw/rejects": (("raw/instruments",), ()),
     "raw/resolutions": (("raw/rejects",), ()),
     "raw/batches": (("raw/instruments",), ("ledger_balances!",)),
+    "raw/requests": (("raw/instruments",), ()),
     "market/bars": (("raw/bars", "raw/instruments"), ()),
     "market/indicators": (("market/bars",), ()),
     "market/features": (("market/bars", "market/indicators"), ()),
