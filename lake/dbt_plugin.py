@@ -9,7 +9,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from duckdb import DuckDBPyConnection
 
-from lake import duck, recursion
+from lake import calendars, duck, recursion
 from lake.settings import get_settings
 from lake.store import Lake
 from lake.tables import TABLES
@@ -32,6 +32,7 @@ class Plugin(BasePlugin):
         versions = {table: self._lake.version(table) for table in self._lake.tables()}
         duck.prepare(conn, self._lake, {table: v for table, v in versions.items() if v is not None})
         recursion.register(conn)
+        calendars.register(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Set what a cursor does not inherit from its connection."""

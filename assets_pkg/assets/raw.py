@@ -6,9 +6,10 @@ from typing import Any
 import dagster as dg
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import column_schema, table_result
+from assets_pkg.metadata import column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
-from lake.ingest import BatchResult, ingest_source
+from lake.calendars import write_sessions
+from lake.ingest import ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
 from lake.tables import TABLES
@@ -31,6 +32,7 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/sessions", set(), ["raw/bars", "raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
     _spec("raw/news", set()),
@@ -60,16 +62,9 @@ def raw(
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
-    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
+    write_sessions(lake)
+    ledger = {"batches": markdown_table([vars(batch) for batch in batches], most=len(batches))}
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         yield table_result(lake, table, ledger if table == "raw/batches" else None)
     yield from check_raw(lake)
     yield check_sources(reports)
-
-
-def _ledger_table(batches: list[BatchResult]) -> str:
-    rows = [
-        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} |" for b in batches
-    ]
-    header = ["| source | origin | received | accepted | unchanged | rejected |", "|---|---|---|---|---|---|"]
-    return "\n".join(header + rows)
