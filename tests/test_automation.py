@@ -9,13 +9,14 @@ import dagster as dg
 import pytest
 
 from assets_pkg import automation
+from assets_pkg.assets import raw
 from assets_pkg.definitions import build_definitions
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.settings import Settings
 from tests.test_landing import drop
 from tests.webhook import Webhook
 
-MARKET = {"market/bars", "market/indicators", "market/features"}
+MARKET = {f"market/{name}" for name in ("bars", "calendar_violations", "reconciliation", "indicators", "features")}
 FOLLOWERS = MARKET | {"forecasts/predictions", "monitoring/data_drift", "catalog/dbt_docs"}
 TRAINING = {"models/return_5d", "models/volatility_5d"}
 SATURDAY = datetime(2050, 1, 1, 6, 5, tzinfo=UTC)
@@ -46,7 +47,7 @@ class World:
         self.tick(now)
 
     @property
-    def dbt_tests(self) -> set[str]:
+    def market_checks(self) -> set[str]:
         return {_name(check) for check in self.graph.asset_check_keys if check.asset_key.path[0] == "market"}
 
     def make(self, *assets: str) -> None:
@@ -102,12 +103,12 @@ def test_an_idle_graph_asks_for_nothing(world: World) -> None:
     assert world.tick() == set()
 
 
-def test_new_bars_bring_everything_but_training_in_one_tick_with_all_tests_of_dbt(world: World) -> None:
+def test_new_bars_bring_everything_but_training_in_one_tick_with_all_checks_of_market(world: World) -> None:
     world.make("raw/bars")
     requested = world.tick()
     assert assets(requested) == FOLLOWERS
-    assert requested - FOLLOWERS == world.dbt_tests
-    assert len(world.dbt_tests) > 30
+    assert requested - FOLLOWERS == world.market_checks
+    assert len(world.market_checks) > 30
     assert world.tick() == set()
 
 
@@ -131,7 +132,7 @@ def test_a_failed_blocking_check_holds_back_what_follows(
 
 def test_dbt_run_by_hand_is_not_followed_by_a_run_of_its_tests(world: World) -> None:
     world.make(*MARKET)
-    for test in world.dbt_tests:
+    for test in world.market_checks:
         world.check(*test.split(":"))
     assert world.tick() == FOLLOWERS - MARKET
 
@@ -146,7 +147,7 @@ def test_a_failed_gate_holds_back_the_forecasts(world: World) -> None:
 
 
 def test_a_warning_holds_nothing_back(world: World) -> None:
-    world.check("market/bars", "bars_no_gap_longer_than_14_days", passed=False)
+    world.check("raw/bars", "series_are_fresh", passed=False)
     world.check("models/volatility_5d_champion", "learned_model_wins", passed=False)
     world.make("raw/bars")
     assert assets(world.tick()) == FOLLOWERS
@@ -266,11 +267,41 @@ def test_a_failed_run_tells_which_check_has_failed(posted: Webhook) -> None:
 def test_a_warning_of_a_run_that_worked_is_told(posted: Webhook, passed: bool) -> None:
     result, instance = run_one(passed=passed, blocking=False)
     context = dg.build_run_status_sensor_context(
-        "check_failures", result.get_run_success_event(), instance, result.dagster_run
+        "run_successes", result.get_run_success_event(), instance, result.dagster_run
     )
-    automation.check_failures(context, lakehouse=LakehouseResource())
+    automation.run_successes(context, lakehouse=LakehouseResource())
     if passed:
         assert posted.posts == []
     else:
         ((_, _, body),) = posted.posts
         assert "WARN market/bars gaps: 3 sessions &lt;missing&gt;" in body["text"]
+
+
+def ingest_run() -> dg.RunStatusSensorContext:
+    """A real run of raw that has ended well, as its sensor sees it."""
+    instance = dg.DagsterInstance.ephemeral()
+    result = dg.materialize([raw.raw], instance=instance, resources={"lakehouse": LakehouseResource()})
+    return dg.build_run_status_sensor_context(
+        "run_successes", result.get_run_success_event(), instance, result.dagster_run
+    )
+
+
+def test_a_run_tells_what_has_arrived_and_one_that_brought_nothing_is_silent(
+    settings: Settings, posted: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_UNIVERSE", "IBM")
+    ingest_run()
+    drop(settings, "IBM.csv", "date,close\n2013-03-04,205\n2013-03-05,x\n2013-03-06,-1\n")
+    context = ingest_run()
+    automation.run_successes(context, lakehouse=LakehouseResource())
+    ((_, _, body),) = posted.posts
+    assert body["text"].splitlines() == [
+        "*Arrived: 1 rows, 2 rejected*",
+        "file IBM.csv: 3 received = 1 accepted + 0 unchanged + 2 rejected",
+        "rejected by rule price_positive: 1",
+        "rejected by rule unreadable: 1",
+        "newest session: 2013-03-04",
+        f"(run {context.dagster_run.run_id})",
+    ]
+    automation.run_successes(ingest_run(), lakehouse=LakehouseResource())
+    assert len(posted.posts) == 1

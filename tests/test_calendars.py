@@ -12,7 +12,6 @@ from lake.store import Lake
 from tests.bars import walk
 
 
-
 def day(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 

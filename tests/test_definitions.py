@@ -119,7 +119,7 @@ def test_schedules_and_sensors_run_from_the_start(definitions: dg.Definitions) -
     schedules = {schedule.name: schedule.default_status for schedule in repository.schedule_defs}
     assert schedules == {"after_the_close": dg.DefaultScheduleStatus.RUNNING}
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
-    assert set(sensors) == {"automation", "landing_files", "run_failures", "check_failures"}
+    assert set(sensors) == {"automation", "landing_files", "run_failures", "run_successes"}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
 
 

@@ -86,6 +86,21 @@ def test_the_ledger_balances(built: Built) -> None:
     assert {row["source"] for row in lake.read("raw/batches").to_pylist()} == {"skfolio", "bokeh", "arch"}
 
 
+def test_contradictions_between_the_embedded_sources_are_found_and_shown(built: Built, told: dict[str, Any]) -> None:
+    rows = built.home.lake.read("market/reconciliation").to_pylist()
+    days = {(row["symbol"], f"{row['ts']:%Y-%m-%d}"): row for row in rows}
+    assert abs(days["AAPL", "2003-01-29"]["difference"]) == pytest.approx(0.027, abs=0.0005)
+    assert abs(days["AAPL", "2003-01-30"]["difference"]) == pytest.approx(0.027, abs=0.0005)
+    assert abs(days["MSFT", "2007-05-01"]["difference"]) == pytest.approx(0.0069, abs=0.0001)
+    opens = [row for row in rows if row["finding"] == "open_repeats_close"]
+    assert {(row["symbol"], row["source_a"]) for row in opens} == {("SP500", "arch")}
+    assert sum(row["bars"] for row in opens) > 1_900
+    assert (
+        "| AAPL | 1d | 2003-01-30 | adjusted_return_differs | bokeh | skfolio |"
+        in (told["market/reconciliation"]["findings"])
+    )
+
+
 def test_each_target_has_a_champion_that_says_where_it_comes_from(built: Built) -> None:
     registry = Registry(built.home.settings)
     features = built.home.lake.version("market/features")
@@ -104,7 +119,7 @@ def test_tracking_has_one_closed_run_a_model_below_one_of_the_graph(built: Built
     client = Registry(built.home.settings).client
     experiment = client.get_experiment_by_name("lakehouse")
     assert experiment is not None
-    assert experiment.artifact_location == built.home.settings.mlflow_artifacts.joinpath("lakehouse").as_uri()
+    assert experiment.artifact_location == Path(built.home.settings.mlflow_artifacts, "lakehouse").as_uri()
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -132,9 +147,9 @@ def test_every_symbol_has_both_forecasts_with_three_intervals(built: Built) -> N
 def test_the_report_of_the_run_and_the_catalogue_are_there(built: Built, told: dict[str, Any]) -> None:
     settings = built.home.settings
     for suffix in ("html", "json"):
-        assert (settings.reports_dir / "data_drift" / f"{built.run_id}.{suffix}").stat().st_size > 1000
+        assert (Path(settings.reports_uri) / "data_drift" / f"{built.run_id}.{suffix}").stat().st_size > 1000
     assert told["monitoring/data_drift"]["report"].endswith(f"/reports/data_drift/{built.run_id}.html")
-    page = (settings.catalog_dir / "index.html").read_text()
+    page = (Path(settings.catalog_uri) / "index.html").read_text()
     assert "bb_percent_b_20" in page
     assert told["catalog/dbt_docs"]["columns"] > 80
 

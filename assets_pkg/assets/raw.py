@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import column_schema, markdown_table, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.calendars import write_sessions
 from lake.ingest import ingest_source
@@ -63,7 +63,11 @@ def raw(
     for batch in batches:
         context.log.info(str(batch))
     write_sessions(lake)
-    ledger = {"batches": markdown_table([vars(batch) for batch in batches], most=len(batches))}
+    new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
+    ledger = {
+        "batches": markdown_table([vars(batch) for batch in batches], most=len(batches)),
+        NEW_BATCHES: dg.MetadataValue.json(new),
+    }
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         yield table_result(lake, table, ledger if table == "raw/batches" else None)
     yield from check_raw(lake)
