@@ -16,6 +16,7 @@ GRAPH = {
     "raw/instruments": ((), ()),
     "raw/bars": (("raw/instruments",), ("keeps_schema!", "live_sources_deliver", "series_are_fresh")),
     "raw/sessions": (("raw/bars", "raw/instruments"), ()),
+    "raw/corporate_actions": (("raw/instruments",), ()),
     "raw/macro": ((), ()),
     "raw/fundamentals": ((), ()),
     "raw/news": ((), ()),

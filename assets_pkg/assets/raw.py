@@ -33,6 +33,7 @@ _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
     _spec("raw/sessions", set(), ["raw/bars", "raw/instruments"]),
+    _spec("raw/corporate_actions", {"pandera"}, ["raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
     _spec("raw/news", set()),
@@ -52,13 +53,15 @@ _SPECS = [
 def raw(
     context: dg.AssetExecutionContext, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Bring in the embedded prices, what live sources the settings name, and every file in the landing folder."""
+    """Bring in the embedded prices, what the settings ask of others, and every file in the landing folder."""
     from lake.sources.failover import ingest_live, ingest_macro
+    from lake.sources.synthetic import ingest_synthetic
 
     settings, lake = lakehouse.settings, lakehouse.lake
     reports = [ingest_live(lake, settings), ingest_macro(lake, settings)]
     batches = [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
     batches += [batch for report in reports for batch in report.batches]
+    batches += ingest_synthetic(lake, settings.synthetic)
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
