@@ -26,6 +26,7 @@ from lake.tables import (
     RAW_NEWS,
     RAW_READINGS,
     RAW_REJECTS,
+    RAW_REQUESTS,
     RAW_RESOLUTIONS,
     TableSpec,
 )
@@ -180,7 +181,7 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         if not lake.exists(spec.name):
             lake.create(spec.name)
@@ -198,7 +199,9 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
     for symbol, instrument in (more or {}).items():
         known = wanted.get(symbol, instrument)
-        wanted[symbol] = replace(known, source=instrument.source, fallbacks=instrument.fallbacks, ends_at=None)
+        wanted[symbol] = replace(
+            known, source=instrument.source, fallbacks=instrument.fallbacks, ends_at=instrument.ends_at
+        )
     table = pa.Table.from_pylist([vars(instrument) for instrument in wanted.values()], schema=RAW_INSTRUMENTS.schema)
     if not lake.read("raw/instruments").sort_by("symbol").equals(table.sort_by("symbol")):
         return lake.replace("raw/instruments", table)

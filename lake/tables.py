@@ -261,6 +261,22 @@ RAW_BATCHES = _spec(
     key=("batch_id",),
 )
 
+RAW_REQUESTS = _spec(
+    "raw/requests",
+    "Ranges of bars that backfills have brought in; what is listed here they do not ask for again. Append-only.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
+        _field("start", pa.date32(), "First day of the range.", nullable=False),
+        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("source", pa.string(), "Source that delivered it.", nullable=False),
+        _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
+        _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
+        _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
+    ],
+    key=("symbol", "interval", "start", "end", "requested_at"),
+)
+
 PREDICTIONS = _spec(
     "forecasts/predictions",
     "Forecasts of the champions for the newest session of every symbol with 252 sessions of history, with intervals.",
@@ -364,6 +380,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,
+        RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,
         DATA_DRIFT,

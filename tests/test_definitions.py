@@ -24,6 +24,7 @@ GRAPH = {
     "raw/rejects": (("raw/instruments",), ()),
     "raw/resolutions": (("raw/rejects",), ()),
     "raw/batches": (("raw/instruments",), ("ledger_balances!",)),
+    "raw/requests": (("raw/instruments",), ()),
     "market/bars": (("raw/bars", "raw/instruments"), ()),
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
