@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,16 @@ import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
 from lake.duck import select
-from lake.quality import BARS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.quality import (
+    BARS,
+    CORPORATE_ACTIONS,
+    FUNDAMENTALS,
+    MACRO,
+    NEWS,
+    broken_rules,
+    join_failures,
+    schema_failures,
+)
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
@@ -234,14 +245,21 @@ def unbalanced_batches(lake: Lake) -> list[str]:
     wrong |= set(ledger.index[ledger.index.duplicated()])
     for column, tables in (("accepted", tuple(_KINDS)), ("rejected", ("raw/rejects",))):
         found: Counter[str] = Counter()
-        for table in tables:
-            for part in lake.batches(table, ["batch_id"]):
-                found.update(
-                    {entry["values"]: entry["counts"] for entry in part["batch_id"].value_counts().to_pylist()}
-                )
+        for part in chain.from_iterable(lake.parts(table, ["batch_id"]) for table in tables):
+            ids, rows = part["batch_id"].value_counts().flatten()
+            found.update(dict(zip(ids.to_pylist(), rows.to_pylist(), strict=True)))
         both = ledger[column].to_frame().join(pd.Series(found, name="rows", dtype="int64"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
+
+
+def broken_bars(lake: Lake) -> list[dict[str, Any]]:
+    """Stored bars that break a rule of single rows: symbol, interval, ts, rule and reason of each."""
+    kind, broken = _KINDS["raw/bars"], []
+    for part in lake.parts("raw/bars", kind.columns):
+        bars = part.to_pandas(categories=kind.text).astype({"ts": _DTYPES["ts"]})
+        broken += bars[["symbol", "interval", "ts"]].join(schema_failures(bars), how="inner").to_dict("records")
+    return broken
 
 
 def _payload_hash(
