@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from lake.store import Lake, is_remote
 
@@ -40,6 +41,15 @@ def define_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, v
     connection.execute(
         f'create or replace view "{group}"."{name}" as select * from delta_scan({_literal(lake.path(table))}{pin})'
     )
+
+
+def select(sql: str, **tables: pa.Table) -> pa.Table:
+    """Rows of a query over Arrow tables, each under its name."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.execute(sql).to_arrow_table()
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,15 @@ import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
 from lake.quality import BARS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.series_rules import series_failures
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source
 from lake.sources.instruments import INSTRUMENTS
-from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
+from lake.splice import FILE_SOURCE, complete_adj_close, known_bars, splice_failures
 from lake.store import Lake
 from lake.tables import (
     RAW_BARS,
     RAW_BATCHES,
+    RAW_FLAGS,
     RAW_FUNDAMENTALS,
     RAW_INSTRUMENTS,
     RAW_MACRO,
@@ -29,6 +32,7 @@ from lake.tables import (
     TableSpec,
 )
 
+_FLAGGED = ("batch_id", "symbol", "interval", "ts")  # the bar that a flag is about
 _KEPT_OF_UNREADABLE = 10_000  # bytes
 _DTYPES = {"ts": "datetime64[ns, UTC]", **dict.fromkeys(NUMBER_COLUMNS, "float64")}
 _STAMPS = ("source", "batch_id", "ingested_at", "year")  # what ingestion adds to a row
@@ -36,7 +40,7 @@ _STAMPS = ("source", "batch_id", "ingested_at", "year")  # what ingestion adds t
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Counts of one batch; received = accepted + unchanged + rejected."""
+    """Counts of one batch; received = accepted + unchanged + rejected, and flagged are some of the accepted."""
 
     batch_id: str
     source: str
@@ -45,6 +49,7 @@ class BatchResult:
     accepted: int
     unchanged: int
     rejected: int
+    flagged: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def ingest(
     table : `raw/bars`, `raw/macro`, `raw/fundamentals` or `raw/news`.
     originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
-    again : judge the rows anew, even if the source's last batch held the same.
+    again : a person brings these rows again: they are judged anew, even if the source's last batch held the same, and
+        a rule of the series only flags them.
     """
     create_raw_tables(lake)
     kind = _KINDS[table]
@@ -142,13 +148,25 @@ def ingest(
         valid = rows.drop(index=rejected.index)
     known = _latest_versions(lake, kind, source, valid[kind.subject].unique())
     changed, appended_before = _compare(kind, valid, known, batch_id)
+    broken = join_failures()
+    if kind.spec is RAW_BARS:
+        severities = lake.severities.overruled() if again else lake.severities
+        broken = series_failures(pd.concat([changed, appended_before]), partial(known_bars, lake, source), severities)
+        refused = broken[(broken["rule"].map(dict(severities)) == "reject") & broken.index.isin(changed.index)]
+        refused = refused[~refused.index.duplicated()]
+        rejected = join_failures(rejected, refused)
+        changed = changed.drop(index=refused.index)
+        broken = broken.drop(index=refused.index)
 
     if len(rejected):
         _write_rejects(lake, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
+    if len(broken):
+        _write_flags(lake, batch, rows, broken)
     if len(changed):
         lake.append(table, _stamped(kind, changed, batch))
-    accepted = len(changed) + appended_before
-    result = BatchResult(batch_id, source, origin, len(rows), accepted, len(valid) - accepted, len(rejected))
+    accepted, flagged = len(changed) + len(appended_before), broken.index.nunique()
+    unchanged = len(rows) - accepted - len(rejected)
+    result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected), flagged)
     _write_ledger(lake, result, payload_hash, batch.now)
     return result
 
@@ -169,7 +187,7 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_FLAGS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         if not lake.exists(spec.name):
             lake.create(spec.name)
@@ -200,8 +218,10 @@ def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the rows in the raw tables and rejects; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
     wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
-    for column, tables in (("accepted", tuple(_KINDS)), ("rejected", ("raw/rejects",))):
-        found = pd.concat([lake.read(table, ["batch_id"]).to_pandas()["batch_id"] for table in tables])
+    flags = lake.read("raw/flags", list(_FLAGGED)).to_pandas().drop_duplicates()["batch_id"]
+    bars = [lake.read(table, ["batch_id"]).to_pandas()["batch_id"] for table in _KINDS]
+    rejects = lake.read("raw/rejects", ["batch_id"]).to_pandas()["batch_id"]
+    for column, found in (("accepted", pd.concat(bars)), ("rejected", rejects), ("flagged", flags)):
         both = ledger[column].to_frame().join(found.value_counts().rename("rows"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
@@ -236,16 +256,16 @@ def _latest_versions(lake: Lake, kind: _Kind, source: str, subjects: np.ndarray)
     return history.sort_values("ingested_at", kind="stable").drop_duplicates(kind.key, keep="last")
 
 
-def _compare(kind: _Kind, valid: pd.DataFrame, known: pd.DataFrame, batch_id: str) -> tuple[pd.DataFrame, int]:
-    """Rows that differ from the latest version of their key, and how many rows an earlier attempt has appended."""
+def _compare(kind: _Kind, valid: pd.DataFrame, known: pd.DataFrame, batch_id: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that differ from the latest version of their key, and rows that an earlier attempt has appended."""
     both = valid.reset_index().merge(known, on=kind.key, how="left", suffixes=("", "_known")).set_index("index")
     same = both["batch_id"].notna()
     for column in kind.columns:
         if column not in kind.key:
             old, new = both[f"{column}_known"], both[column]
             same &= (old == new).fillna(False).astype(bool) | (old.isna() & new.isna())
-    appended_before = int((same & (both["batch_id"] == batch_id)).sum())
-    return valid.loc[both.index[~same]], appended_before
+    mine = same & (both["batch_id"] == batch_id)
+    return valid.loc[both.index[~same]], valid.loc[both.index[mine]]
 
 
 def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
@@ -287,6 +307,14 @@ def _write_rejects(
     )
     table = pa.Table.from_pandas(frame, preserve_index=False).cast(RAW_REJECTS.schema)
     lake.replace("raw/rejects", table, predicate=f"batch_id = '{batch.id}'")
+
+
+def _write_flags(lake: Lake, batch: _Batch, rows: pd.DataFrame, flags: pd.DataFrame) -> None:
+    frame = flags.join(rows[["symbol", "interval", "ts"]]).assign(
+        batch_id=batch.id, source=batch.source, origin=batch.origin, flagged_at=pd.Timestamp(batch.now)
+    )
+    table = pa.Table.from_pandas(frame[RAW_FLAGS.schema.names], preserve_index=False).cast(RAW_FLAGS.schema)
+    lake.replace("raw/flags", table, predicate=f"batch_id = '{batch.id}'")
 
 
 def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str, now: datetime) -> None:

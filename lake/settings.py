@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.providers import Edgar, Provider, Series, Table, parse_sources
+from lake.severities import Severities
 
 
 def _provider(name: str, default: Provider) -> Any:
@@ -61,6 +62,11 @@ class Settings(BaseSettings):
         default="",
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
+    )
+    severity: Severities = Field(
+        default=Severities(),
+        description="What becomes of a bar that breaks a rule of its series: `reject`, `flag` or `off`, one variable a "
+        "rule: `__CURRENCY_CHANGE`, `__UNADJUSTED_SPLIT`, `__JUMP`, `__FROZEN`. Default: see docs/quality.md.",
     )
     yahoo: Provider = _provider(
         "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)

@@ -5,7 +5,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.duck import select
 from lake.quality import join_failures
+from lake.series_rules import SERIES_COLUMNS
 from lake.store import Lake
 
 FILE_SOURCE = "file"
@@ -15,6 +17,27 @@ _PLAUSIBLE_SIGMAS = 8.0  # daily returns of 25 years and 32 series stay within 1
 _PLAUSIBLE_FLOOR = 0.05
 _VOLATILITY_ROWS = 250
 _SERIES = ["symbol", "interval"]
+
+_CONTINUED = f"""
+with versions as (
+    select versions.*, preferred, string_split(fallbacks, ',') as fallbacks, own
+    from versions
+    left join (select symbol, source as preferred, fallbacks from instruments) using (symbol)
+    cross join batch
+)
+
+select {", ".join(SERIES_COLUMNS)}
+from versions
+where case
+    when own in ('file', preferred) or list_contains(fallbacks, own)
+    then source in ('file', preferred) or list_contains(fallbacks, source)
+    else source = own
+end
+qualify row_number() over (
+    partition by symbol, ts
+    order by coalesce(source in ('file', preferred), false) desc, ingested_at desc, batch_id desc
+) = 1
+"""
 
 
 def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
@@ -69,6 +92,31 @@ def current_series(lake: Lake, symbols: np.ndarray) -> pd.DataFrame:
     rows = rows.assign(direct=direct)[direct | np.array(named, dtype=bool)]
     rows = rows.sort_values([*_SERIES, "ts", "direct", "ingested_at"], kind="stable")
     return rows.drop_duplicates([*_SERIES, "ts"], keep="last")[columns[:6]]
+
+
+def known_bars(
+    lake: Lake, source: str, symbols: np.ndarray, interval: str, *, since: pd.Timestamp, until: pd.Timestamp
+) -> pd.DataFrame:
+    """Bars, between two times, of the series that `source` continues: the current truth, or its own bars where it has
+    no part in that.
+
+    Returns
+    -------
+    Frame with the columns `lake.series_rules.SERIES_COLUMNS`.
+    """
+    condition = (
+        pc.field("symbol").isin(pa.array(symbols, pa.string()))
+        & (pc.field("interval") == interval)
+        & (pc.field("ts") >= since)
+        & (pc.field("ts") <= until)
+    )
+    columns = [*SERIES_COLUMNS, "source", "ingested_at", "batch_id"]
+    return select(
+        _CONTINUED,
+        versions=lake.read("raw/bars", columns, condition),
+        instruments=lake.read("raw/instruments", ["symbol", "source", "fallbacks"]),
+        batch=pa.table({"own": [source]}),
+    ).to_pandas()
 
 
 def _continued_by(lake: Lake, source: str) -> list[str]:

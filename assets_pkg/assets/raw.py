@@ -5,14 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
+from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sources
 from assets_pkg.metadata import column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
+from lake.store import Lake
 from lake.tables import TABLES
 
+_SHOWN_FLAGS = 50
 _OWNERS = ["team:data-engineering"]
 
 
@@ -36,6 +38,7 @@ _SPECS = [
     _spec("raw/news", set()),
     _spec("raw/readings", set(), ["raw/instruments"]),
     _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/flags", set(), ["raw/instruments"]),
     _spec("raw/resolutions", set(), ["raw/rejects"]),
     _spec("raw/batches", set(), ["raw/instruments"]),
 ]
@@ -60,16 +63,35 @@ def raw(
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
-    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches))}
+    shown = {
+        "raw/batches": {"batches": dg.MetadataValue.md(_ledger_table(batches))},
+        "raw/flags": {"newest": dg.MetadataValue.md(_flags_table(lake))},
+    }
     for table in ("/".join(spec.key.path) for spec in _SPECS):
-        yield table_result(lake, table, ledger if table == "raw/batches" else None)
+        yield table_result(lake, table, shown.get(table))
     yield from check_raw(lake)
+    yield check_flags(batches)
     yield check_sources(reports)
 
 
 def _ledger_table(batches: list[BatchResult]) -> str:
     rows = [
-        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} |" for b in batches
+        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} | {b.flagged} |"
+        for b in batches
     ]
-    header = ["| source | origin | received | accepted | unchanged | rejected |", "|---|---|---|---|---|---|"]
+    header = [
+        "| source | origin | received | accepted | unchanged | rejected | flagged |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join(header + rows)
+
+
+def _flags_table(lake: Lake) -> str:
+    order = [("flagged_at", "descending"), ("ts", "descending"), ("symbol", "ascending")]
+    flags = lake.read("raw/flags").sort_by(order).slice(0, _SHOWN_FLAGS).to_pylist()
+    rows = [
+        f"| {f['symbol']} | {f['ts']:%Y-%m-%d %H:%M} | {f['rule']} | {f['reason']} | {f['source']} | {f['batch_id']} |"
+        for f in flags
+    ]
+    header = ["| symbol | ts | rule | reason | source | batch |", "|---|---|---|---|---|---|"]
     return "\n".join(header + rows)

@@ -18,6 +18,7 @@ from lake.store import Lake
 
 _OVERLAP = timedelta(days=10)  # calendar days asked for again: corrections, and sessions to compare levels on
 _SAME_PRICE = 1e-4
+_MISFITS = (*SPLICE_RULES, "currency_change")  # what the next source may do better
 
 
 @dataclass
@@ -207,7 +208,7 @@ def _repriced(bars: pd.DataFrame, own: pd.DataFrame) -> bool:
 
 def _refused(lake: Lake, batch: BatchResult) -> dict[str, str]:
     """Symbols whose bars of a batch did not fit the series, with the reason."""
-    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(SPLICE_RULES))
+    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(_MISFITS))
     rows = lake.read("raw/rejects", ["symbol", "reason"], condition).to_pylist()
     return {row["symbol"]: row["reason"] for row in rows}
 
