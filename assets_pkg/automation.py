@@ -1,7 +1,10 @@
-"""What runs by itself: a schedule after the close, the landing sensor, declarative automation, and the alerts."""
+"""What runs by itself: a schedule after the close, the landing sensor, declarative automation, and notifications."""
+
+import logging
 
 import dagster as dg
 
+from assets_pkg.metadata import NEW_BATCHES
 from assets_pkg.resources.lakehouse import LakehouseResource
 
 ingest_job = dg.define_asset_job(
@@ -31,9 +34,8 @@ def landing_files(lakehouse: LakehouseResource) -> dg.RunRequest | dg.SkipReason
     waiting = Landing(lakehouse.settings).waiting()
     if not waiting:
         return dg.SkipReason("no file waits")
-    names = [file.path.rsplit("/", 1)[-1] for file in waiting]
-    key = "|".join(f"{name}@{file.token}" for name, file in zip(names, waiting, strict=True))
-    return dg.RunRequest(run_key=key, tags={"landing/files": ", ".join(names)[:200]})
+    key = "|".join(f"{file.name}@{file.token}" for file in waiting)
+    return dg.RunRequest(run_key=key, tags={"landing/files": ", ".join(file.name for file in waiting)[:200]})
 
 
 automation = dg.AutomationConditionSensorDefinition(
@@ -49,8 +51,8 @@ automation = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING, description="Tells a person that a run has failed, and which checks."
 )
 def run_failures(context: dg.RunFailureSensorContext, lakehouse: LakehouseResource) -> None:
-    """Log the failure, and post it where a webhook is set."""
-    from monitoring.alerts import notify
+    """Notify of the failure by every channel that is set."""
+    from monitoring.notifications import notify
 
     run = context.dagster_run
     text = "\n".join([f"{context.failure_event.message} (run {run.run_id})", *_failed_checks(context)])
@@ -60,16 +62,33 @@ def run_failures(context: dg.RunFailureSensorContext, lakehouse: LakehouseResour
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells a person which checks have failed in a run that succeeded: a warning never fails a run.",
+    description="Tells a person what a run has brought in, and which checks have failed in a run that succeeded: "
+    "a warning never fails a run.",
 )
-def check_failures(context: dg.RunStatusSensorContext, lakehouse: LakehouseResource) -> None:
-    """Log the failed checks, and post them where a webhook is set."""
-    from monitoring.alerts import notify
+def run_successes(context: dg.RunStatusSensorContext, lakehouse: LakehouseResource) -> None:
+    """Notify of new batches and of failed checks; a run with neither is silent."""
+    from monitoring.arrivals import arrivals
+    from monitoring.notifications import notify
 
-    failed = _failed_checks(context)
-    if failed:
-        text = "\n".join([*failed, f"(run {context.dagster_run.run_id})"])
-        notify(lakehouse.settings, f"{len(failed)} asset checks failed", text)
+    run = f"(run {context.dagster_run.run_id})"
+    if batches := _new_batches(context):
+        found = arrivals(lakehouse.lake, batches)
+        notify(lakehouse.settings, found.title, f"{found.text}\n{run}", logging.INFO)
+    if failed := _failed_checks(context):
+        notify(lakehouse.settings, f"{len(failed)} asset checks failed", "\n".join([*failed, run]))
+
+
+def _new_batches(context: dg.RunStatusSensorContext) -> list[str]:
+    """Ids of the batches that the run has brought in."""
+    made = context.instance.get_records_for_run(
+        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    for record in made.records:
+        materialization = record.event_log_entry.asset_materialization
+        found = materialization.metadata.get(NEW_BATCHES) if materialization else None
+        if isinstance(found, dg.JsonMetadataValue):
+            return [str(batch_id) for batch_id in found.value or ()]
+    return []
 
 
 def _failed_checks(context: dg.RunStatusSensorContext) -> list[str]:
@@ -87,4 +106,4 @@ def _failed_checks(context: dg.RunStatusSensorContext) -> list[str]:
 
 
 SCHEDULES = [after_the_close]
-SENSORS = [landing_files, automation, run_failures, check_failures]
+SENSORS = [landing_files, automation, run_failures, run_successes]

@@ -10,6 +10,9 @@ import pyarrow as pa
 from lake.store import Lake
 from lake.tables import field_description
 
+NEW_BATCHES = "new batches"
+"""Metadata of `raw/batches`: ids of the batches of which this materialisation has accepted or rejected something."""
+
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """Dagster's table schema of an Arrow schema, with the descriptions that its fields carry."""

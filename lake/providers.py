@@ -38,6 +38,15 @@ class Edgar(Provider):
     )
 
 
+class Synthetic(BaseModel):
+    """The made-up market; `LAKEHOUSE_SYNTHETIC__SYMBOLS=50` switches it on."""
+
+    symbols: int = Field(default=0, ge=0, le=9_999, description="Series, `SYN0001` and so on; 0 is off.")
+    sessions: int = Field(default=5_000, gt=0, description="Sessions of history, counted from 2000-01-03.")
+    seed: int = Field(default=0, ge=0, description="Another seed is another market.")
+    minute_symbols: int = Field(default=0, ge=0, description="How many of the series have minute and hour bars too.")
+
+
 def parse_sources(text: str) -> dict[str, tuple[str, ...]]:
     """Sources of each symbol in order of preference.
 

@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.providers import Edgar, Provider, Series, Table, parse_sources
+from lake.providers import Edgar, Provider, Series, Synthetic, Table, parse_sources
 from lake.severities import Severities
+from lake.smtp import Smtp
+
+
+def _nested(name: str, default: BaseModel, page: str) -> Any:
+    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
+    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/{page}.")
 
 
 def _provider(name: str, default: Provider) -> Any:
-    fields = ", ".join(f"`__{field.upper()}`" for field in type(default).model_fields)
-    return Field(default=default, description=f"{name}, one variable a field: {fields}. Default: see docs/sources.md.")
+    return _nested(name, default, "sources.md")
 
 
 class Settings(BaseSettings):
@@ -44,6 +49,11 @@ class Settings(BaseSettings):
         default="",
         description="Folder watched for CSV and Parquet files to ingest. Default: `<home>/landing`.",
     )
+    files_uri: str = Field(
+        default="",
+        description="Where files that are not tables are kept: drift reports, catalogue, MLflow's artefacts. "
+        "A path or `s3://bucket/prefix`. Default: `<home>`.",
+    )
     mlflow_tracking_uri: str = Field(
         default="",
         validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "mlflow_tracking_uri"),
@@ -51,9 +61,10 @@ class Settings(BaseSettings):
     )
     alert_webhook_url: str | None = Field(
         default=None,
-        description='Run and check failures are posted here as JSON (`{"text": ...}`, as Slack wants it), '
-        "besides being logged.",
+        description="Notifications (what has arrived, what has failed) are posted here as JSON, as Slack wants it "
+        '(`{"text": ...}`), besides being logged.',
     )
+    smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
     universe: str = Field(
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
@@ -63,11 +74,10 @@ class Settings(BaseSettings):
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
     )
-    severity: Severities = Field(
-        default=Severities(),
-        description="What becomes of a bar that breaks a rule of its series: `reject`, `flag` or `off`, one variable a "
-        "rule: `__CURRENCY_CHANGE`, `__UNADJUSTED_SPLIT`, `__JUMP`, `__FROZEN`. Default: see docs/quality.md.",
+    severity: Severities = _nested(
+        "What becomes of a bar that breaks a rule of its series (`reject`, `flag` or `off`)", Severities(), "quality.md"
     )
+    synthetic: Synthetic = _nested("The synthetic market beside the real prices, off", Synthetic(), "sources.md")
     yahoo: Provider = _provider(
         "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
     )
@@ -127,6 +137,7 @@ class Settings(BaseSettings):
     def _fill_defaults_below_home(self) -> "Settings":
         self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
         self.landing_uri = _absolute_uri(self.landing_uri or str(self.home / "landing"))
+        self.files_uri = _absolute_uri(self.files_uri or str(self.home))
         self.mlflow_tracking_uri = self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
         return self
 
@@ -141,19 +152,19 @@ class Settings(BaseSettings):
         return parse_sources(self.sources)
 
     @property
-    def reports_dir(self) -> Path:
+    def reports_uri(self) -> str:
         """Folder of the drift reports, served at `/reports`."""
-        return self.home / "reports"
+        return f"{self.files_uri}/reports"
 
     @property
-    def catalog_dir(self) -> Path:
+    def catalog_uri(self) -> str:
         """Folder of the dbt catalogue, served at `/catalog`."""
-        return self.home / "catalog"
+        return f"{self.files_uri}/catalog"
 
     @property
-    def mlflow_artifacts(self) -> Path:
+    def mlflow_artifacts(self) -> str:
         """Root of the MLflow artefacts."""
-        return self.home / "mlflow" / "artifacts"
+        return f"{self.files_uri}/mlflow/artifacts"
 
     @property
     def dagster_home(self) -> Path:

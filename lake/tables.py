@@ -111,6 +111,22 @@ RAW_INSTRUMENTS = _spec(
 
 _INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
 
+RAW_CORPORATE_ACTIONS = _spec(
+    "raw/corporate_actions",
+    "Every version of every split and dividend that any source ever delivered. Append-only; a correction is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Ex-date at 00:00 UTC.", nullable=False),
+        _field("kind", pa.string(), "split or dividend.", nullable=False),
+        _field("value", pa.float64(), "New shares per old one; cash per share.", nullable=False),
+        _field("currency", pa.string(), "ISO 4217 code of a dividend; null for a split."),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("symbol", "kind", "ts", "source"),
+)
+
 RAW_MACRO = _spec(
     "raw/macro",
     "Every vintage of every value of the macro series. Append-only; a revision is a new row.",
@@ -338,6 +354,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_CORPORATE_ACTIONS,
         RAW_MACRO,
         RAW_FUNDAMENTALS,
         RAW_NEWS,

@@ -1,1 +1,1 @@
-"""Watching: drift, alerts and the reports a person reads. Plain functions; nothing here knows Dagster."""
+"""Watching: drift, notifications and the reports a person reads. Plain functions; nothing here knows Dagster."""

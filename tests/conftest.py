@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: an empty home, a lake in it, a webhook for alerts, the built graph."""
+"""Fixtures that several test files share: an empty home, a lake in it, a webhook for notifications, the built graph."""
 
 import os
 from collections.abc import Iterator

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from assets_pkg import automation
+from assets_pkg.assets import raw
 from assets_pkg.definitions import build_definitions
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.settings import Settings
@@ -266,11 +267,41 @@ def test_a_failed_run_tells_which_check_has_failed(posted: Webhook) -> None:
 def test_a_warning_of_a_run_that_worked_is_told(posted: Webhook, passed: bool) -> None:
     result, instance = run_one(passed=passed, blocking=False)
     context = dg.build_run_status_sensor_context(
-        "check_failures", result.get_run_success_event(), instance, result.dagster_run
+        "run_successes", result.get_run_success_event(), instance, result.dagster_run
     )
-    automation.check_failures(context, lakehouse=LakehouseResource())
+    automation.run_successes(context, lakehouse=LakehouseResource())
     if passed:
         assert posted.posts == []
     else:
         ((_, _, body),) = posted.posts
         assert "WARN market/bars gaps: 3 sessions &lt;missing&gt;" in body["text"]
+
+
+def ingest_run() -> dg.RunStatusSensorContext:
+    """A real run of raw that has ended well, as its sensor sees it."""
+    instance = dg.DagsterInstance.ephemeral()
+    result = dg.materialize([raw.raw], instance=instance, resources={"lakehouse": LakehouseResource()})
+    return dg.build_run_status_sensor_context(
+        "run_successes", result.get_run_success_event(), instance, result.dagster_run
+    )
+
+
+def test_a_run_tells_what_has_arrived_and_one_that_brought_nothing_is_silent(
+    settings: Settings, posted: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_UNIVERSE", "IBM")
+    ingest_run()
+    drop(settings, "IBM.csv", "date,close\n2013-03-04,205\n2013-03-05,x\n2013-03-06,-1\n")
+    context = ingest_run()
+    automation.run_successes(context, lakehouse=LakehouseResource())
+    ((_, _, body),) = posted.posts
+    assert body["text"].splitlines() == [
+        "*Arrived: 1 rows, 2 rejected*",
+        "file IBM.csv: 3 received = 1 accepted + 0 unchanged + 2 rejected",
+        "rejected by rule price_positive: 1",
+        "rejected by rule unreadable: 1",
+        "newest session: 2013-03-04",
+        f"(run {context.dagster_run.run_id})",
+    ]
+    automation.run_successes(ingest_run(), lakehouse=LakehouseResource())
+    assert len(posted.posts) == 1

@@ -15,6 +15,7 @@ from lake.tables import TABLES
 GRAPH = {
     "raw/instruments": ((), ()),
     "raw/bars": (("raw/instruments",), ("keeps_schema!", "live_sources_deliver")),
+    "raw/corporate_actions": (("raw/instruments",), ()),
     "raw/macro": ((), ()),
     "raw/fundamentals": ((), ()),
     "raw/news": ((), ()),
@@ -88,7 +89,7 @@ def test_the_graph_is_what_the_tour_says(graph: AssetGraph) -> None:
 def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
     dbt = [check for check in graph.asset_check_keys if "dagster_dbt/unique_id" in _spec(graph, check).metadata]
     tested = {check.asset_key.to_user_string() for check in dbt}
-    assert tested == {"raw/bars", "raw/instruments", "market/bars", "market/indicators", "market/features"}
+    assert tested == {"raw/bars", "raw/flags", "raw/instruments", "market/bars", "market/indicators", "market/features"}
     warnings = [check.name for check in dbt if not graph.get(check).blocking]
     assert warnings == ["bars_no_gap_longer_than_14_days"]
 
@@ -117,7 +118,7 @@ def test_schedules_and_sensors_run_from_the_start(definitions: dg.Definitions) -
     schedules = {schedule.name: schedule.default_status for schedule in repository.schedule_defs}
     assert schedules == {"after_the_close": dg.DefaultScheduleStatus.RUNNING}
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
-    assert set(sensors) == {"automation", "landing_files", "run_failures", "check_failures"}
+    assert set(sensors) == {"automation", "landing_files", "run_failures", "run_successes"}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
 
 

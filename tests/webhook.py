@@ -1,4 +1,4 @@
-"""A webhook to post alerts to: a real HTTP server on loopback that remembers."""
+"""A webhook to post notifications to: a real HTTP server on loopback that remembers."""
 
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer

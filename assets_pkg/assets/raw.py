@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sources
-from assets_pkg.metadata import column_schema, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
@@ -33,6 +33,7 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/corporate_actions", {"pandera"}, ["raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
     _spec("raw/news", set()),
@@ -53,18 +54,24 @@ _SPECS = [
 def raw(
     context: dg.AssetExecutionContext, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Bring in the embedded prices, what live sources the settings name, and every file in the landing folder."""
+    """Bring in the embedded prices, what the settings ask of others, and every file in the landing folder."""
     from lake.sources.failover import ingest_live, ingest_macro
+    from lake.sources.synthetic import ingest_synthetic
 
     settings, lake = lakehouse.settings, lakehouse.lake
     reports = [ingest_live(lake, settings), ingest_macro(lake, settings)]
     batches = [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
     batches += [batch for report in reports for batch in report.batches]
+    batches += ingest_synthetic(lake, settings.synthetic)
     batches += Landing(settings).ingest(lake)
     for batch in batches:
         context.log.info(str(batch))
-    shown = {
-        "raw/batches": {"batches": dg.MetadataValue.md(_ledger_table(batches))},
+    new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
+    shown: dict[str, dict[str, Any]] = {
+        "raw/batches": {
+            "batches": dg.MetadataValue.md(_ledger_table(batches)),
+            NEW_BATCHES: dg.MetadataValue.json(new),
+        },
         "raw/flags": {"newest": dg.MetadataValue.md(_flags_table(lake))},
     }
     for table in ("/".join(spec.key.path) for spec in _SPECS):

@@ -13,6 +13,7 @@ from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
 from lake.sources.http import Patience, SourceError
+from lake.sources.synthetic import SyntheticSource
 from lake.splice import SPLICE_RULES
 from lake.store import Lake
 
@@ -143,8 +144,9 @@ def _ordered_sources(settings: Settings, patience: Patience | None) -> dict[str,
 
 
 def _declare(lake: Lake, settings: Settings, by_symbol: Mapping[str, Sequence[LiveBars]]) -> None:
-    live = {symbol: _instrument(symbol, order) for symbol, order in by_symbol.items()}
-    write_instruments(lake, settings.universe_symbols, live)
+    more = {instrument.symbol: instrument for instrument in SyntheticSource(settings.synthetic).instruments}
+    more |= {symbol: _instrument(symbol, order) for symbol, order in by_symbol.items()}
+    write_instruments(lake, settings.universe_symbols, more)
 
 
 def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], report: Report, span: _Span) -> None:
