@@ -80,7 +80,7 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
             severity = failures["rule"].map(dict(severities))
             failures, rejected = failures[severity != "off"], failures.index[severity == "reject"]
             found.append(failures.set_index(series["label"].to_numpy()[failures.index]))
-            series = series.drop(index=rejected).reset_index(drop=True) if len(rejected) else series
+            series = _placed(series.drop(index=rejected)) if len(rejected) else series
     return join_failures(*found)
 
 
@@ -108,16 +108,19 @@ def _numbered(bars: pd.DataFrame, symbols: pd.Index) -> pd.DataFrame:
 
 
 def _ordered(bars: pd.DataFrame, *context: pd.DataFrame) -> pd.DataFrame:
-    """Bars by symbol and time, new ones in the place of known ones; `position` counts from the start of each series."""
+    """Bars by symbol and time, new ones in the place of known ones."""
     both = pd.concat([*(known for known in context if len(known)), bars], ignore_index=True)
     symbol, ts = both["symbol"].to_numpy(), both["ts"].to_numpy()
     order = np.lexsort((ts, symbol))  # stable: a new bar comes after the known one
     replaced = (np.diff(symbol[order]) == 0) & (np.diff(ts[order]) == 0)
-    order = order[np.append(~replaced, True)]
-    places = np.arange(len(order))
-    starts = np.append(True, np.diff(symbol[order]) != 0)
-    position = places - np.maximum.accumulate(np.where(starts, places, 0))
-    return both.take(order).reset_index(drop=True).assign(position=position)
+    return _placed(both.take(order[np.append(~replaced, True)]))
+
+
+def _placed(series: pd.DataFrame) -> pd.DataFrame:
+    """With a fresh index, and each bar's `position` in its series, counted from 0."""
+    places = np.arange(len(series))
+    starts = np.diff(series["symbol"].to_numpy(), prepend=-1) != 0
+    return series.reset_index(drop=True).assign(position=places - np.maximum.accumulate(np.where(starts, places, 0)))
 
 
 def _distant(series: pd.DataFrame, scale: _Scale) -> np.ndarray:
@@ -126,16 +129,18 @@ def _distant(series: pd.DataFrame, scale: _Scale) -> np.ndarray:
     return (np.abs(returns) > scale.floor) & (series["position"].to_numpy() > 0)
 
 
-def _currency_changes(series: pd.DataFrame, *_: object) -> pd.DataFrame:
+def _currency_changes(series: pd.DataFrame, _: _Scale, severities: Severities) -> pd.DataFrame:
     codes, names = pd.factorize(series["currency"])
-    number, is_new = series["symbol"].to_numpy(), series["new"].to_numpy()
-    own = np.empty(number.max() + 1, dtype="int64")
-    starts = series["position"].to_numpy() == 0
-    own[number[starts]] = codes[starts]
-    own[number[~is_new]] = codes[~is_new]  # of several the last
-    bad = np.flatnonzero(is_new & (codes != own[number]))
+    number, is_new, position = (series[column].to_numpy() for column in ("symbol", "new", "position"))
+    known = np.empty(number.max() + 1, dtype="int64")
+    known[number[position == 0]] = codes[position == 0]
+    known[number[~is_new]] = codes[~is_new]
+    expected = known[number]
+    if severities.currency_change != "reject":  # else the bar before it has the currency of the series
+        expected = np.where(position > 0, np.roll(codes, 1), expected)
+    bad = np.flatnonzero(is_new & (codes != expected))
     reasons = [
-        f"currency {names[codes[i]]}, but the series is in {names[own[number[i]]]}; if the file does not say it, "
+        f"currency {names[codes[i]]}, but the series is in {names[expected[i]]}; if the file does not say it, "
         "its mapping can"
         for i in bad
     ]
