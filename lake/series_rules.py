@@ -63,7 +63,7 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
 
     Returns
     -------
-    Frame with the columns `rule` and `reason`, indexed like `bars`, a row for each bar and rule that it breaks.
+    Frame with the columns `rule`, `reason` and `severity`, indexed like `bars`, a row for each bar and rule it breaks.
 
     References
     ----------
@@ -77,11 +77,11 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
         series = _with_known(new, known, interval, scale)
         for judge in (_currency_changes, _price_jumps, _frozen_prices):
             failures = judge(series, scale, severities)
-            severity = failures["rule"].map(dict(severities))
-            failures, rejected = failures[severity != "off"], failures.index[severity == "reject"]
+            failures = failures.assign(severity=failures["rule"].map(dict(severities))).query("severity != 'off'")
+            rejected = failures.index[failures["severity"] == "reject"]
             found.append(failures.set_index(series["label"].to_numpy()[failures.index]))
             series = _placed(series.drop(index=rejected)) if len(rejected) else series
-    return join_failures(*found)
+    return join_failures(*found).reindex(columns=["rule", "reason", "severity"])
 
 
 def _with_known(new: pd.DataFrame, known: Callable[..., pd.DataFrame], interval: str, scale: _Scale) -> pd.DataFrame:
