@@ -12,7 +12,7 @@ from unittest.mock import patch
 from benchmarks.measure import Measure, running
 
 SYMBOLS, SESSIONS, SYMBOLS_A_BATCH = 5_000, 5_000, 200
-_VALIDATION = ("broken_rules", "splice_failures")
+_VALIDATION = ("broken_rules", "splice_failures", "series_failures")
 
 
 class Stopwatch:

@@ -120,9 +120,15 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
 
 def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
     """The corporate actions that came with daily bars, in the columns of `raw/corporate_actions`."""
-    dividends = bars.assign(kind="dividend", value=bars["dividend"])
-    splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
-    actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)
+    dividends = bars[bars["dividend"].fillna(0) != 0]
+    splits = bars[~bars["split"].fillna(1).isin([0, 1])]
+    actions = pd.concat(
+        [
+            dividends.assign(kind="dividend", value=dividends["dividend"]),
+            splits.assign(kind="split", value=splits["split"], currency=None),
+        ],
+        ignore_index=True,
+    )
     return actions[["symbol", "ts", "kind", "value", "currency"]]
 
 
