@@ -87,7 +87,7 @@ def backfill(
     declare_instruments(lake, settings, orders)
     done = {} if again else _done(lake, orders, interval)
     parts = list(_parts({symbol: uncovered(done.get(symbol, ()), start, end) for symbol in chosen}, interval))
-    say(f"{interval} bars of {len(chosen)} symbols, {start} to {end}: {len(parts) or 'no'} parts to ask for")
+    say(f"Backfill of {interval} bars, {start} to {end}; symbols: {len(chosen)}, parts to ask for: {len(parts)}")
     report = Report()
     for number, part in enumerate(parts, 1):
         began = time.monotonic()
