@@ -156,7 +156,7 @@ def ingest(
     changed, appended_before = _compare(kind, valid, known, batch_id)
 
     if len(rejected):
-        _write_rejects(lake, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
+        _write_rejects(lake, kind, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
     if len(changed):
         lake.append(table, _stamped(kind, changed, batch))
     accepted = len(changed) + appended_before
@@ -206,6 +206,11 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     version = lake.version("raw/instruments")
     assert version is not None
     return version
+
+
+def delivered_columns(table: str) -> list[str]:
+    """The columns of a raw table that sources deliver; ingestion adds the others."""
+    return _KINDS[table].columns
 
 
 def unbalanced_batches(lake: Lake) -> list[str]:
@@ -273,6 +278,7 @@ def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
 
 def _write_rejects(
     lake: Lake,
+    kind: _Kind,
     batch: _Batch,
     rows: pd.DataFrame,
     rejected: pd.DataFrame,
@@ -288,6 +294,7 @@ def _write_rejects(
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
+            "raw_table": kind.spec.name,
             "row_number": rejected.index + 1,
             "symbol": rows["subject"],
             "ts": rows["ts"],

@@ -83,11 +83,11 @@ def test_a_range_is_brought_in_once_and_a_wider_one_asks_for_the_rest(lake: Lake
     assert closes(lake) == walk()["close"].to_list()
     assert unbalanced_batches(lake) == []
     (row,) = (
-        lake.read("raw/requests", filters=pc.field("end") == half - DAY)
+        lake.read("raw/requests", filters=pc.field("range_end") == half - DAY)
         .filter(pc.field("symbol") == "AAPL")
         .to_pylist()
     )
-    assert (row["start"], row["source"], row["interval"]) == (START, FIRST, "1d")
+    assert (row["range_start"], row["source"], row["interval"]) == (START, FIRST, "1d")
     (batch,) = lake.read("raw/batches", filters=pc.field("batch_id") == row["batch_id"]).to_pylist()
     assert batch["accepted"] == 2 * len(walk()[walk()["ts"] < pd.Timestamp(half, tz="UTC")])
 
