@@ -139,6 +139,10 @@ class Lake:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
 
+    def partitions(self, table: str) -> list[dict[str, str]]:
+        """Values of the partition columns, of each partition that has rows."""
+        return self._table(table).partitions()
+
     def row_count(self, table: str, version: int | None = None) -> int:
         """Number of rows, from the table's own statistics."""
         return self._table(table, version).count()
