@@ -52,6 +52,7 @@ class BatchResult:
 @dataclass(frozen=True)
 class _Batch:
     id: str
+    table: str
     source: str
     origin: str
     now: datetime
@@ -141,7 +142,7 @@ def ingest(
         return BatchResult(str(last["batch_id"]), source, origin, len(rows), 0, len(rows), 0)
     repeats = int((ledger["payload_hash"] == payload_hash).sum())
     batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
-    batch = _Batch(batch_id, source, origin, datetime.now(UTC))
+    batch = _Batch(batch_id, table, source, origin, datetime.now(UTC))
 
     rejected = _unreadable_rows(unreadable)
     if kind.spec is RAW_BARS:
@@ -156,7 +157,7 @@ def ingest(
     changed, appended_before = _compare(kind, valid, known, batch_id)
 
     if len(rejected):
-        _write_rejects(lake, kind, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
+        _write_rejects(lake, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
     if len(changed):
         lake.append(table, _stamped(kind, changed, batch))
     accepted = len(changed) + appended_before
@@ -280,7 +281,6 @@ def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
 
 def _write_rejects(
     lake: Lake,
-    kind: _Kind,
     batch: _Batch,
     rows: pd.DataFrame,
     rejected: pd.DataFrame,
@@ -296,7 +296,7 @@ def _write_rejects(
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
-            "raw_table": kind.spec.name,
+            "raw_table": batch.table,
             "row_number": rejected.index + 1,
             "symbol": rows["subject"],
             "ts": rows["ts"],
