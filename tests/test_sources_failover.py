@@ -11,6 +11,7 @@ import pytest
 from lake.ingest import ingest, unbalanced_batches
 from lake.settings import Settings, get_settings
 from lake.sources.failover import ingest_bars, ingest_live, ingest_macro
+from lake.sources.base import ACTION_COLUMNS
 from lake.sources.http import Patience
 from lake.splice import current_series
 from lake.store import Lake
@@ -44,6 +45,7 @@ class Market:
     def _nasdaq(bars: pd.DataFrame, request: Request) -> Any:
         bars = bars[bars["ts"] >= pd.Timestamp(request.query.get("date.gte", "1990-01-01"), tz="UTC")]
         columns = ["date", "open", "high", "low", "close", "adj_close", "volume"]
+        columns += [column for column in ACTION_COLUMNS if column in bars]
         rows = bars.assign(date=bars["ts"].dt.strftime("%Y-%m-%d"))[columns].to_numpy().tolist()
         return {
             "datatable": {"data": rows, "columns": [{"name": name} for name in columns]},
@@ -86,6 +88,27 @@ def known(lake: Lake, market: Market) -> Lake:
 def by_source(lake: Lake, symbol: str = "AAPL") -> dict[str, int]:
     series = current_series(lake, pd.array([symbol]).to_numpy())
     return {str(source): int(rows) for source, rows in series["source"].value_counts().items()}
+
+
+def test_splits_and_dividends_come_with_the_bars_and_a_correction_is_a_new_row(lake: Lake, market: Market) -> None:
+    bars = walk()[:50]
+    market.bars[FIRST] = bars.assign(dividend=bars["ts"].eq(bars["ts"][20]) * 0.5, split=1.0)
+    market.bars[FIRST].loc[45, "split"] = 2.0
+    first = ingest_live(lake, get_settings(), patience=QUICK)
+    assert [(batch.received, batch.accepted) for batch in first.batches] == [(50, 50), (2, 2)]
+    assert [batch.accepted for batch in ingest_live(lake, get_settings(), patience=QUICK).batches] == [0, 0]
+    market.bars[FIRST].loc[45, "split"] = 3.0
+    ingest_live(lake, get_settings(), patience=QUICK)
+    rows = lake.read("raw/corporate_actions").sort_by("ingested_at").to_pylist()
+    found = [(row["symbol"], row["ts"].date(), row["kind"], row["value"], row["currency"]) for row in rows]
+    paid, split = (bars["ts"][at].date() for at in (20, 45))
+    assert sorted(found[:2], key=lambda row: row[1]) == [
+        ("AAPL", paid, "dividend", 0.5, "USD"),
+        ("AAPL", split, "split", 2.0, None),
+    ]
+    assert found[2:] == [("AAPL", split, "split", 3.0, None)]
+    assert {row["source"] for row in rows} == {FIRST}
+    assert unbalanced_batches(lake) == []
 
 
 def test_when_the_first_source_is_down_the_second_continues_the_series(known: Lake, market: Market) -> None:

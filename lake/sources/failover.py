@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from lake.ingest import BatchResult, create_raw_tables, ingest, write_instruments
+from lake.ingest import BatchResult, create_raw_tables, ingest, ingest_delivery, write_instruments
 from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
@@ -170,9 +170,9 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
     rows = [bars for bars in frames.values() if len(bars)]
     refused = {}
     if rows:
-        batch = ingest(lake, pd.concat(rows), source.name, source.origin)
-        report.batches.append(batch)
-        refused = _refused(lake, batch)
+        batches = ingest_delivery(lake, pd.concat(rows), source.name, source.origin)
+        report.batches += batches
+        refused = _refused(lake, batches[0])
     for symbol in frames:
         if symbol in refused:
             report.failed(symbol, f"{source.name}: {symbol}: {refused[symbol]}")
