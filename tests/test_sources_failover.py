@@ -10,8 +10,8 @@ import pytest
 
 from lake.ingest import ingest, unbalanced_batches
 from lake.settings import Settings, get_settings
-from lake.sources.failover import ingest_bars, ingest_live, ingest_macro
 from lake.sources.base import ACTION_COLUMNS
+from lake.sources.failover import ingest_bars, ingest_live, ingest_macro
 from lake.sources.http import Patience
 from lake.splice import current_series
 from lake.store import Lake
