@@ -26,6 +26,7 @@ from lake.tables import (
     RAW_NEWS,
     RAW_READINGS,
     RAW_REJECTS,
+    RAW_REQUESTS,
     RAW_RESOLUTIONS,
     TableSpec,
 )
@@ -180,7 +181,7 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         if not lake.exists(spec.name):
             lake.create(spec.name)

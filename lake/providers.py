@@ -29,7 +29,18 @@ class Series(Provider):
         return tuple(code.strip() for code in self.series.split(",") if code.strip())
 
 
-class Edgar(Provider):
+class BySymbol(Provider):
+    """A provider of what belongs to a symbol: news, fundamentals."""
+
+    symbols: str = Field(default="", description="Comma-separated symbols to ask for. Default: none.")
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """The symbols of `symbols` in upper case."""
+        return tuple(symbol.strip().upper() for symbol in self.symbols.split(",") if symbol.strip())
+
+
+class Edgar(BySymbol):
     """The SEC asks every program to say who runs it."""
 
     contact: str = Field(default="", description="Name and e-mail address, sent as User-Agent.")

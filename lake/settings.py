@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.providers import Edgar, Provider, Series, Synthetic, Table, parse_sources
+from lake.providers import BySymbol, Edgar, Provider, Series, Synthetic, Table, parse_sources
 from lake.smtp import Smtp
 
 
@@ -104,9 +104,9 @@ class Settings(BaseSettings):
         ),
     )
     edgar: Edgar = _provider("SEC EDGAR", Edgar(base_url="https://data.sec.gov", requests_per_minute=300))
-    news: Provider = _provider(
+    news: BySymbol = _provider(
         "The news feed",
-        Provider(
+        BySymbol(
             base_url="https://feeds.finance.yahoo.com/rss/2.0/headline?s={symbol}&region=US&lang=en-US",
             requests_per_minute=30,
         ),

@@ -18,6 +18,7 @@ class TableSpec:
     schema : Arrow schema; each field's metadata carries its `description`.
     key : columns that identify a row (in `raw/bars`, together with `ingested_at`).
     partition_by : partition columns of the Delta table.
+    known_since : of a bitemporal (append-only) table, the column that says when the lake learned a row.
     """
 
     name: str
@@ -25,6 +26,7 @@ class TableSpec:
     schema: pa.Schema
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    known_since: str = ""
 
 
 def _field(name: str, kind: pa.DataType, description: str, nullable: bool = True) -> pa.Field:
@@ -40,10 +42,12 @@ def _spec(
     name: str,
     description: str,
     fields: Sequence[pa.Field],
+    *,
     key: Sequence[str],
     partition_by: Sequence[str] = (),
+    known_since: str = "",
 ) -> TableSpec:
-    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by))
+    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by), known_since)
 
 
 _BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
@@ -87,6 +91,7 @@ RAW_BARS = _spec(
     ],
     key=("symbol", "interval", "ts", "source"),
     partition_by=("year",),
+    known_since="ingested_at",
 )
 
 RAW_INSTRUMENTS = _spec(
@@ -125,6 +130,7 @@ RAW_CORPORATE_ACTIONS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "kind", "ts", "source"),
+    known_since="ingested_at",
 )
 
 RAW_MACRO = _spec(
@@ -144,6 +150,7 @@ RAW_MACRO = _spec(
         _INGESTED_AT,
     ],
     key=("series", "ts", "released_at", "source"),
+    known_since="ingested_at",
 )
 
 RAW_FUNDAMENTALS = _spec(
@@ -166,6 +173,7 @@ RAW_FUNDAMENTALS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "concept", "unit", "period_start", "ts", "accession", "source"),
+    known_since="ingested_at",
 )
 
 RAW_NEWS = _spec(
@@ -182,6 +190,7 @@ RAW_NEWS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "id", "source"),
+    known_since="ingested_at",
 )
 
 RAW_REJECTS = _spec(
@@ -200,6 +209,7 @@ RAW_REJECTS = _spec(
         _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="rejected_at",
 )
 
 RAW_READINGS = _spec(
@@ -223,6 +233,7 @@ RAW_RESOLUTIONS = _spec(
         _field("resolved_at", UTC_TIMESTAMP, "When it was brought.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="resolved_at",
 )
 
 RAW_BATCHES = _spec(
@@ -240,6 +251,23 @@ RAW_BATCHES = _spec(
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
+    known_since="ingested_at",
+)
+
+RAW_REQUESTS = _spec(
+    "raw/requests",
+    "Ranges of bars that backfills have brought in; what is listed here they do not ask for again. Append-only.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
+        _field("start", pa.date32(), "First day of the range.", nullable=False),
+        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("source", pa.string(), "Source that delivered it.", nullable=False),
+        _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
+        _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
+        _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
+    ],
+    key=("symbol", "interval", "start", "end", "requested_at"),
 )
 
 PREDICTIONS = _spec(
@@ -344,6 +372,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,
+        RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,
         DATA_DRIFT,

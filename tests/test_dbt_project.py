@@ -25,7 +25,13 @@ from lake.tables import TABLES, field_description
 from ml.datasets import FEATURES
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
-MODELS = ("market/bars", "market/corporate_actions", "market/bars_back_adjusted", "market/indicators", "market/features")
+MODELS = (
+    "market/bars",
+    "market/corporate_actions",
+    "market/bars_back_adjusted",
+    "market/indicators",
+    "market/features",
+)
 # SP500 is the market; IBM and NASDAQ have open, high and low, and IBM's prices are adjusted; WTI has gaps.
 SYMBOLS = {"skfolio": ["SP500", "AAPL"], "bokeh": ["IBM", "AAPL"], "arch": ["NASDAQ", "WTI"]}
 START, CUT, END = date(2000, 1, 1), date(2002, 1, 31), date(2002, 6, 30)

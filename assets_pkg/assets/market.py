@@ -1,5 +1,6 @@
 """market: what dbt builds, current bars, indicators and model features; dbt's tests become asset checks."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,19 +61,38 @@ def market_assets(manifest: Path) -> dg.AssetsDefinition:
                 events.extend(invocation.stream())
             except Exception as error:
                 failure = error
+            written = _written(Path(target) / "run_results.json")
             for event in events:
-                yield _with_lake_metadata(context, lakehouse.lake, event)
+                yield _with_lake_metadata(context, lakehouse.lake, event, written)
             if failure is not None:
                 raise failure
 
     return market
 
 
-def _with_lake_metadata(context: dg.AssetExecutionContext, lake: Lake, event: Any) -> Any:
+def _written(run_results: Path) -> dict[str, dict[str, Any]]:
+    """What dbt says that each model has written, by the id of the model; nothing where dbt did not get so far."""
+    if not run_results.exists():
+        return {}
+    results = json.loads(run_results.read_text())["results"]
+    return {
+        result["unique_id"]: {
+            "rewritten rows": result["adapter_response"]["rows_affected"],
+            "rewritten": result["adapter_response"]["_message"],
+        }
+        for result in results
+        if "rows_affected" in result["adapter_response"]
+    }
+
+
+def _with_lake_metadata(
+    context: dg.AssetExecutionContext, lake: Lake, event: Any, written: Mapping[str, dict[str, Any]]
+) -> Any:
     if not isinstance(event, dg.Output):
         return event
     table = "/".join(context.asset_key_for_output(event.output_name).path)
-    metadata = {**event.metadata, **table_metadata(lake, table)}
+    model = str(event.metadata["unique_id"].value)
+    metadata = {**event.metadata, **table_metadata(lake, table), **written.get(model, {})}
     if table == "market/indicators":
         metadata["price and indicators"] = picture(_overview(lake))
     return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))

@@ -140,7 +140,7 @@ def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: dat
     if start is not None:
         keep &= bars["ts"] >= pd.Timestamp(start, tz="UTC")
     if end is not None:
-        keep &= bars["ts"] <= pd.Timestamp(end, tz="UTC")
+        keep &= bars["ts"] < pd.Timestamp(end, tz="UTC") + pd.Timedelta(days=1)
     columns = [*BAR_COLUMNS, *(column for column in ACTION_COLUMNS if column in bars)]
     return bars.loc[keep, columns].reset_index(drop=True)
 

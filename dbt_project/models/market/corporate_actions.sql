@@ -1,3 +1,5 @@
+{{ config(unique_key=['symbol', 'kind', 'ts']) }}
+
 -- Splits and dividends, from one source per symbol: as it delivers them, else as its adjusted closes imply them.
 with instruments as (
 
@@ -135,8 +137,8 @@ candidates as (
 select
     -- key
     symbol,
-    ts,
     kind,
+    ts,
 
     -- what happened
     value,
@@ -151,6 +153,6 @@ select
     cast(year(ts) as integer) as year
 from candidates
 qualify row_number() over (
-    partition by symbol, ts, kind
-    order by origin = 'delivered' desc, ingested_at desc, source = 'file'
+    partition by symbol, kind, ts
+    order by origin = 'delivered' desc, ingested_at desc, source = 'file', source
 ) = 1
