@@ -108,7 +108,7 @@ def ingest_source(
 
 
 def ingest_delivery(lake: Lake, bars: pd.DataFrame, source: str, origin: str) -> list[BatchResult]:
-    """Ingest daily bars, and the corporate actions that came with them in the columns `ACTION_COLUMNS`."""
+    """Ingest bars, and the corporate actions that came beside them in the columns `ACTION_COLUMNS`."""
     batches = [ingest(lake, bars[list(BAR_COLUMNS)], source, origin)]
     actions = actions_of(bars)
     if len(actions):
