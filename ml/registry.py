@@ -163,6 +163,16 @@ class Registry:
         """What a version says of itself: features, seed, lake versions, code version, metrics, split, decision."""
         return dict(self.client.get_model_version(name, version).tags)
 
+    def lake_versions(self) -> list[dict[str, int]]:
+        """Of every registered version the lake tables, with their versions, that it was trained on."""
+        found, token = [], None
+        while True:
+            page = self.client.search_model_versions(page_token=token)
+            found += [json.loads(version.tags["lake_versions"]) for version in page if "lake_versions" in version.tags]
+            token = page.token
+            if not token:
+                return found
+
     def _register(
         self,
         candidate: Candidate,
