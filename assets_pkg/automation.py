@@ -34,9 +34,8 @@ def landing_files(lakehouse: LakehouseResource) -> dg.RunRequest | dg.SkipReason
     waiting = Landing(lakehouse.settings).waiting()
     if not waiting:
         return dg.SkipReason("no file waits")
-    names = [file.path.rsplit("/", 1)[-1] for file in waiting]
-    key = "|".join(f"{name}@{file.token}" for name, file in zip(names, waiting, strict=True))
-    return dg.RunRequest(run_key=key, tags={"landing/files": ", ".join(names)[:200]})
+    key = "|".join(f"{file.name}@{file.token}" for file in waiting)
+    return dg.RunRequest(run_key=key, tags={"landing/files": ", ".join(file.name for file in waiting)[:200]})
 
 
 automation = dg.AutomationConditionSensorDefinition(

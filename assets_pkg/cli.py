@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from assets_pkg import cli_rejects
 from assets_pkg.home import HomeError, prepare
+from lake import s3
 from lake.settings import Settings, get_settings
 from lake.store import Lake
 
@@ -92,6 +93,7 @@ def materialize(
                 definitions, instance, keys, lambda line: print(line, file=terminal, flush=True), run_config
             )
     if not worked:
+        s3.check(settings)
         _fail(f"not all assets could be materialised; what dbt, MLflow and Keras said is in {log}")
 
 
@@ -171,7 +173,7 @@ def status() -> None:
 
 
 def main() -> None:
-    """Entry point; a wrong setting is told in one line."""
+    """Entry point; a wrong setting and an S3 that cannot be used are told in one line."""
     try:
         app()
     except ValidationError as error:
@@ -179,6 +181,22 @@ def main() -> None:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             print(f"lakehouse: setting LAKEHOUSE_{name}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        reason = _s3_problem(error)
+        if reason is None:
+            raise
+        print(f"lakehouse: {reason}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _s3_problem(error: Exception) -> str | None:
+    """What is wrong with S3, if that is why a library has raised an error of its own; None if nothing is."""
+    try:
+        if not isinstance(error, s3.S3Error):
+            s3.check(get_settings())
+    except s3.S3Error as found:
+        error = found
+    return str(error) if isinstance(error, s3.S3Error) else None
 
 
 def _prepared(needed_mib: int = 0) -> Settings:
@@ -187,6 +205,7 @@ def _prepared(needed_mib: int = 0) -> Settings:
         prepare(settings, needed_mib)
     except HomeError as error:
         _fail(str(error))
+    s3.check(settings)
     return settings
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from lake.s3 import is_remote
 from lake.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +30,10 @@ def prepare(settings: Settings, needed_mib: int = 0) -> None:
     HomeError : the folder cannot be written, or the disk has fewer than `needed_mib` MiB left.
     """
     try:
-        for folder in (settings.dagster_home, settings.reports_dir, settings.home / "logs"):
+        for folder in (settings.dagster_home, settings.home / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
+        if not is_remote(settings.landing_uri):
+            Path(settings.landing_uri).mkdir(parents=True, exist_ok=True)
         free_mib = shutil.disk_usage(settings.home).free // 2**20
         if free_mib < needed_mib:
             raise HomeError(

@@ -13,6 +13,7 @@ import dagster as dg
 import psutil
 
 from assets_pkg.metadata import table_metadata
+from lake.s3 import one_line
 from lake.store import Lake
 
 Say = Callable[[str], None]
@@ -176,4 +177,5 @@ class _Reporter:
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             cause = error.cause or error if error else None
-            self._say(f"         FAILED {step.replace('__', '/')}: {cause.message.strip() if cause else 'no message'}")
+            reason = one_line(cause.message) if cause else "no message"
+            self._say(f"         FAILED {step.replace('__', '/')}: {reason}")

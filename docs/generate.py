@@ -22,8 +22,7 @@ names the variable. Every command reads them, `make run` included: `LAKEHOUSE_AP
 _TAIL = """
 `<home>` is the value of `LAKEHOUSE_HOME`. Relative paths are taken from the folder that a command is started in.
 
-On S3, keys and region come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and `AWS_REGION`.
-MLflow's SQLite store, Dagster's home, the reports and the catalogue stay in `<home>`.
+For S3 see [s3.md](s3.md).
 """
 
 

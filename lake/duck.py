@@ -6,7 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-from lake.store import Lake, is_remote
+from lake.s3 import is_remote
+from lake.store import Lake
 
 
 def connect(lake: Lake, versions: Mapping[str, int] | None = None) -> duckdb.DuckDBPyConnection:

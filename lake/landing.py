@@ -2,14 +2,14 @@
 
 import io
 import json
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.files import Folder
 from lake.ingest import BatchResult, ingest, ingest_unreadable
 from lake.settings import Settings
 from lake.sources.files import SUFFIXES, UnreadableFileError, read_bars
@@ -20,37 +20,32 @@ from lake.splice import FILE_SOURCE
 from lake.store import Lake
 from lake.tables import RAW_READINGS
 
-_SETTLE_SECONDS = 2.0  # a file that was touched more recently may still be being written
+_SETTLE = timedelta(seconds=2)  # a file that was touched more recently may still be being written
 
 
 @dataclass(frozen=True)
 class LandedFile:
     """A file in the landing folder; `token` changes whenever the file does."""
 
-    path: str
+    name: str
     token: str
 
 
 class Landing:
-    """The landing folder of the settings; created when it is missing."""
+    """The landing folder of the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        options = {"endpoint_url": settings.s3_endpoint_url} if settings.landing_uri.startswith("s3://") else {}
-        self._fs, self._root = fsspec.core.url_to_fs(settings.landing_uri, **options)
-        self._fs.makedirs(self._root, exist_ok=True)
+        self._folder = Folder(settings.landing_uri, settings)
 
     def waiting(self) -> list[LandedFile]:
         """Files that wait, oldest first; files that are still being written are left for later."""
-        self._fs.invalidate_cache()
-        found = []
-        for entry in self._fs.ls(self._root, detail=True):
-            path, name = entry["name"], PurePosixPath(entry["name"]).name
-            if entry["type"] != "file" or name.startswith(".") or not name.lower().endswith(SUFFIXES):
-                continue
-            modified = self._fs.modified(path).timestamp()
-            if time.time() - modified >= _SETTLE_SECONDS:
-                found.append((modified, LandedFile(path, f"{modified:.6f}-{entry['size']}")))
-        return [file for _, file in sorted(found, key=lambda pair: (pair[0], pair[1].path))]
+        settled = datetime.now(UTC) - _SETTLE
+        found = [
+            (file.modified, LandedFile(name, f"{file.modified.timestamp():.6f}-{file.size}"))
+            for name, file in self._folder.files(below=False).items()
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES) and file.modified <= settled
+        ]
+        return [file for _, file in sorted(found, key=lambda pair: (pair[0], pair[1].name))]
 
     def ingest(self, lake: Lake) -> list[BatchResult]:
         """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all)."""
@@ -59,21 +54,19 @@ class Landing:
         return [self._ingest_one(lake, file, mappings) for file in waiting]
 
     def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult:
-        name = _readable(PurePosixPath(file.path).name)
-        content = self._fs.cat_file(file.path, end=MAX_BYTES + 1)
+        name = _readable(file.name)
+        content = self._folder.read(file.name, limit=MAX_BYTES + 1)
         try:
             result = ingest_content(lake, content, name, find_mapping(name, mappings))
             folder = "processed"
         except UnreadableFileError as error:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
-        target = f"{self._root}/{folder}"
-        self._fs.makedirs(target, exist_ok=True)
-        self._fs.mv(file.path, f"{target}/{result.batch_id}-{name[-200:]}")
+        self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
         return result
 
     def _mappings(self) -> dict[str, str]:
-        paths = [path for path in self._fs.ls(self._root, detail=False) if path.endswith(MAPPING_SUFFIX)]
-        return {PurePosixPath(path).name: self._fs.cat_file(path).decode(errors="replace") for path in paths}
+        names = [name for name in self._folder.files(below=False) if name.endswith(MAPPING_SUFFIX)]
+        return {name: self._folder.read(name).decode(errors="replace") for name in names}
 
 
 def ingest_file(lake: Lake, path: Path) -> BatchResult:

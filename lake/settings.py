@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         default="",
         description="Folder watched for CSV and Parquet files to ingest. Default: `<home>/landing`.",
     )
+    files_uri: str = Field(
+        default="",
+        description="Where files that are not tables are kept: drift reports, catalogue, MLflow's artefacts. "
+        "A path or `s3://bucket/prefix`. Default: `<home>`.",
+    )
     mlflow_tracking_uri: str = Field(
         default="",
         validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "mlflow_tracking_uri"),
@@ -127,6 +132,7 @@ class Settings(BaseSettings):
     def _fill_defaults_below_home(self) -> "Settings":
         self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
         self.landing_uri = _absolute_uri(self.landing_uri or str(self.home / "landing"))
+        self.files_uri = _absolute_uri(self.files_uri or str(self.home))
         self.mlflow_tracking_uri = self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
         return self
 
@@ -141,19 +147,19 @@ class Settings(BaseSettings):
         return parse_sources(self.sources)
 
     @property
-    def reports_dir(self) -> Path:
+    def reports_uri(self) -> str:
         """Folder of the drift reports, served at `/reports`."""
-        return self.home / "reports"
+        return f"{self.files_uri}/reports"
 
     @property
-    def catalog_dir(self) -> Path:
+    def catalog_uri(self) -> str:
         """Folder of the dbt catalogue, served at `/catalog`."""
-        return self.home / "catalog"
+        return f"{self.files_uri}/catalog"
 
     @property
-    def mlflow_artifacts(self) -> Path:
+    def mlflow_artifacts(self) -> str:
         """Root of the MLflow artefacts."""
-        return self.home / "mlflow" / "artifacts"
+        return f"{self.files_uri}/mlflow/artifacts"
 
     @property
     def dagster_home(self) -> Path:

@@ -1,10 +1,8 @@
 """Delta tables by name: create, append, replace a slice, read (columns, filter, version), version. Local path or S3."""
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -13,6 +11,7 @@ import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from lake.s3 import delta_options, is_remote
 from lake.settings import Settings
 from lake.tables import TABLES
 
@@ -40,7 +39,7 @@ class Lake:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Lake":
         """The lake that the settings point at."""
-        return cls(settings.lake_uri, s3_options(settings) if is_remote(settings.lake_uri) else None)
+        return cls(settings.lake_uri, delta_options(settings) if is_remote(settings.lake_uri) else None)
 
     def path(self, table: str) -> str:
         """URI of a table."""
@@ -143,19 +142,19 @@ class Lake:
             storage_options=self.storage_options,
         )
 
-    def _filesystem(self, table: str) -> pafs.FileSystem:
+    def _filesystem(self, folder: str = "") -> pafs.FileSystem:
         """Arrow's own filesystem: delta-rs' Python one can abort the interpreter when it exits right after a read."""
-        if is_remote(self.uri):
-            options = self.storage_options or {}
-            root = pafs.S3FileSystem(
-                access_key=options.get("AWS_ACCESS_KEY_ID"),
-                secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
-                session_token=options.get("AWS_SESSION_TOKEN"),
-                region=options.get("AWS_REGION"),
-                endpoint_override=options.get("AWS_ENDPOINT_URL"),
-            )
-            return pafs.SubTreeFileSystem(self.path(table).removeprefix("s3://"), root)
-        return pafs.SubTreeFileSystem(self.path(table), pafs.LocalFileSystem())
+        if not is_remote(self.uri):
+            return pafs.SubTreeFileSystem(self.path(folder), pafs.LocalFileSystem())
+        options = self.storage_options or {}
+        root = pafs.S3FileSystem(
+            access_key=options.get("AWS_ACCESS_KEY_ID"),
+            secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=options.get("AWS_SESSION_TOKEN"),
+            region=options.get("AWS_REGION"),
+            endpoint_override=options.get("AWS_ENDPOINT_URL"),
+        )
+        return pafs.SubTreeFileSystem(self.path(folder).removeprefix("s3://"), root)
 
     def _write(self, table: str, data: pa.Table, **options: object) -> None:
         spec = TABLES.get(table)
@@ -185,30 +184,11 @@ class Lake:
         return version
 
     def _candidates(self) -> list[str]:
-        if not is_remote(self.uri):
-            return [p.parent.relative_to(self.uri).as_posix() for p in Path(self.uri).glob("*/*/_delta_log")]
-        import s3fs
+        """Everything two folders down."""
+        filesystem = self._filesystem()
 
-        options = self.storage_options or {}
-        fs = s3fs.S3FileSystem(endpoint_url=options.get("AWS_ENDPOINT_URL"))
-        root = self.uri.removeprefix("s3://")
-        return [path.removeprefix(root + "/").removesuffix("/_delta_log") for path in fs.glob(f"{root}/*/*/_delta_log")]
+        def folders(path: str) -> list[str]:
+            found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+            return [info.path for info in found if info.type == pafs.FileType.Directory]
 
-
-def is_remote(uri: str) -> bool:
-    """Whether a URI points at an object store."""
-    return uri.startswith("s3://")
-
-
-def s3_options(settings: Settings) -> dict[str, str]:
-    """Options of delta-rs' S3 store: the endpoint of the settings, the usual `AWS_*` variables for the rest."""
-    options = {
-        name: os.environ[name]
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
-        if name in os.environ
-    }
-    options["AWS_CONDITIONAL_PUT"] = "etag"  # safe with several writers without a lock table
-    if settings.s3_endpoint_url:
-        options["AWS_ENDPOINT_URL"] = settings.s3_endpoint_url
-        options["AWS_ALLOW_HTTP"] = str(settings.s3_endpoint_url.startswith("http://")).lower()
-    return options
+        return [table for group in folders("") for table in folders(group)]

@@ -12,6 +12,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lake.s3 import is_remote
 from lake.settings import Settings
 from ml import plots
 from ml.artifact import LoadedModel
@@ -56,6 +57,8 @@ class Registry:
         """The MLflow client; the first access imports MLflow and makes its store the one of this process."""
         for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
             os.environ.setdefault(name, "true")
+        if self._settings.s3_endpoint_url:
+            os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", self._settings.s3_endpoint_url)
         import mlflow
 
         uri = self._settings.mlflow_tracking_uri
@@ -74,7 +77,8 @@ class Registry:
         if experiment is not None:
             return str(experiment.experiment_id)
         served = self._settings.mlflow_tracking_uri.startswith("http")
-        root = None if served else (self._settings.mlflow_artifacts / name).as_uri()
+        artifacts = self._settings.mlflow_artifacts
+        root = None if served else f"{artifacts if is_remote(artifacts) else Path(artifacts).as_uri()}/{name}"
         return str(self.client.create_experiment(name, artifact_location=root))
 
     def log(self, result: TrainingResult, decision: Decision) -> None:

@@ -4,14 +4,12 @@ import base64
 import html
 import io
 import json
-import os
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from lake.files import Folder
 from lake.store import Lake
 from lake.tables import DATA_DRIFT
 from monitoring.drift import DriftReport
@@ -22,24 +20,21 @@ RED, GREEN, BLUE = "#c03028", "#2f7d4f", "#4878a8"
 class ReportFiles(NamedTuple):
     """Where a report was written."""
 
-    html: Path
-    json: Path
+    html: str
+    json: str
 
 
-def write(report: DriftReport, reports_dir: Path, run_id: str) -> ReportFiles:
-    """Write `<reports_dir>/data_drift/<run_id>.html` and `.json`, each whole or not at all.
+def write(report: DriftReport, folder: Folder, run_id: str) -> ReportFiles:
+    """Write `data_drift/<run_id>.html` and `.json` to the reports' folder, each whole or not at all.
 
     The page is about 4 MB, since it carries Evidently's scripts along. Reports of other runs stay. Raises `OSError`
     where the folder cannot be written.
     """
-    folder = reports_dir / "data_drift"
-    folder.mkdir(parents=True, exist_ok=True)
     page, metrics = render(report)
-    files = ReportFiles(folder / f"{run_id}.html", folder / f"{run_id}.json")
-    _write_whole(files.html, page)
+    document = json.dumps({**report.document(), "run_id": run_id, "evidently": metrics}, indent=1)
+    page_uri = folder.write(f"data_drift/{run_id}.html", page.encode())
     # The JSON last: who finds it, finds the page too.
-    _write_whole(files.json, json.dumps({**report.document(), "run_id": run_id, "evidently": metrics}, indent=1))
-    return files
+    return ReportFiles(page_uri, folder.write(f"data_drift/{run_id}.json", document.encode()))
 
 
 def store(report: DriftReport, lake: Lake, run_id: str) -> None:
@@ -129,15 +124,3 @@ def _header(report: DriftReport) -> str:
 
 def _verdict_colour(report: DriftReport) -> str:
     return RED if report.alarm else GREEN
-
-
-def _write_whole(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.staticfiles import StaticFiles
 
 from lake.settings import Settings, get_settings
 from serving import pages, problems
+from serving.files import PublicFolder
 from serving.metrics import RequestMetrics, build_registry
-from serving.problems import ProblemError
 from serving.schemas import (
     ChampionVersion,
     Health,
@@ -169,19 +169,25 @@ async def landing(request: Request) -> HTMLResponse:
 @site.get("/reports")
 @site.get("/reports/")
 def reports(request: Request) -> HTMLResponse:
-    """Index of the reports; the files themselves are below it."""
-    found = pages.find_reports(_settings(request).reports_dir)
-    return HTMLResponse(pages.reports_index(_base(request), found))
+    """Index of the reports."""
+    files: PublicFolder = request.app.state.reports
+    return HTMLResponse(pages.reports_index(_base(request), pages.group_reports(files.files())))
+
+
+@site.get("/reports/{path:path}")
+def report(request: Request, path: str) -> Response:
+    """One file of a report."""
+    files: PublicFolder = request.app.state.reports
+    return files.answer(path, "There is no such report. /reports lists them.")
 
 
 @site.get("/catalog")
 @site.get("/catalog/")
-def catalog(request: Request) -> FileResponse:
+@site.get("/catalog/index.html")
+def catalog(request: Request) -> Response:
     """The dbt catalogue."""
-    index = _settings(request).catalog_dir / "index.html"
-    if not index.is_file():
-        raise ProblemError(404, "There is no data catalogue yet. Materializing the dbt models writes it.")
-    return FileResponse(index)
+    files: PublicFolder = request.app.state.catalog
+    return files.answer("index.html", "There is no data catalogue yet. Materializing the dbt models writes it.")
 
 
 @site.get("/docs")
@@ -219,16 +225,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.serving = state
+    app.state.reports = PublicFolder(settings.reports_uri, settings)
+    app.state.catalog = PublicFolder(settings.catalog_uri, settings)
     app.state.metrics = build_registry(state)
     app.add_middleware(RequestMetrics, registry=app.state.metrics)
     problems.install(app)
     app.include_router(api)
     app.include_router(site)
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]))
-    for path, folder in (("/reports", settings.reports_dir), ("/catalog", settings.catalog_dir)):
-        files = StaticFiles(directory=folder, check_dir=False)
-        files.config_checked = True  # a folder that does not exist yet is a 404, not a failure
-        app.mount(path, files)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

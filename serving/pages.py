@@ -1,10 +1,10 @@
 """The few HTML pages for people: landing page, index of the reports, error page. No scripts, nothing from elsewhere."""
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
-from pathlib import Path
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 _STYLE = """
@@ -31,7 +31,7 @@ class Report:
 
     folder: str
     name: str
-    files: tuple[Path, ...]
+    files: tuple[PurePosixPath, ...]
     written_at: datetime
 
 
@@ -88,19 +88,15 @@ def error(title: str, detail: str, base: str) -> str:
     return _page(title, f'<p class="lead">{escape(detail)}</p>{_home(base)}')
 
 
-def find_reports(root: Path) -> list[Report]:
-    """Reports below a folder, newest first; none when the folder does not exist."""
-    grouped: dict[tuple[str, str], dict[Path, float]] = {}
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        if path.suffix in {".html", ".json"} and str(relative).isprintable():
-            with suppress(FileNotFoundError):  # reports may be tidied away while they are listed
-                files = grouped.setdefault((relative.parent.as_posix(), relative.stem), {})
-                files[relative] = path.stat().st_mtime
+def group_reports(files: Mapping[str, datetime]) -> list[Report]:
+    """Reports, newest first, of the files below the reports' folder and when each was written."""
+    grouped: dict[tuple[str, str], list[PurePosixPath]] = {}
+    for path in map(PurePosixPath, files):
+        if path.suffix in {".html", ".json"} and str(path).isprintable():
+            grouped.setdefault((path.parent.as_posix(), path.stem), []).append(path)
     reports = [
-        Report(folder, name, tuple(sorted(files)), datetime.fromtimestamp(max(files.values()), UTC))
-        for (folder, name), files in grouped.items()
-        if files
+        Report(folder, name, tuple(sorted(paths)), max(files[str(path)] for path in paths))
+        for (folder, name), paths in grouped.items()
     ]
     return sorted(reports, key=lambda report: (report.written_at, report.name), reverse=True)
 

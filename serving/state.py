@@ -14,6 +14,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 from pydantic import ValidationError
 
+from lake.s3 import one_line
 from lake.settings import Settings
 from lake.store import Lake
 from serving.champions import Champion, RegistryError, read_champions
@@ -129,8 +130,8 @@ class ServingState:
         except TableNotFoundError:
             problems.append(f"the lake has no table {TABLE} yet: materialize it")
         except Exception as error:  # whatever a store or a broken table raises, the last good state serves on
-            first_line = str(error).partition("\n")[0]  # delta-rs appends its own stack to some messages
-            problems.append(f"lake: {type(error).__name__}: {first_line}")
+            reason = one_line(str(error)).partition("\n")[0]
+            problems.append(f"lake: {type(error).__name__}: {reason}")
             self.failed_refreshes += 1
             self._table = None
         else:

@@ -104,7 +104,7 @@ def test_tracking_has_one_closed_run_a_model_below_one_of_the_graph(built: Built
     client = Registry(built.home.settings).client
     experiment = client.get_experiment_by_name("lakehouse")
     assert experiment is not None
-    assert experiment.artifact_location == built.home.settings.mlflow_artifacts.joinpath("lakehouse").as_uri()
+    assert experiment.artifact_location == Path(built.home.settings.mlflow_artifacts, "lakehouse").as_uri()
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -132,9 +132,9 @@ def test_every_symbol_has_both_forecasts_with_three_intervals(built: Built) -> N
 def test_the_report_of_the_run_and_the_catalogue_are_there(built: Built, told: dict[str, Any]) -> None:
     settings = built.home.settings
     for suffix in ("html", "json"):
-        assert (settings.reports_dir / "data_drift" / f"{built.run_id}.{suffix}").stat().st_size > 1000
+        assert (Path(settings.reports_uri) / "data_drift" / f"{built.run_id}.{suffix}").stat().st_size > 1000
     assert told["monitoring/data_drift"]["report"].endswith(f"/reports/data_drift/{built.run_id}.html")
-    page = (settings.catalog_dir / "index.html").read_text()
+    page = (Path(settings.catalog_uri) / "index.html").read_text()
     assert "bb_percent_b_20" in page
     assert told["catalog/dbt_docs"]["columns"] > 80
 

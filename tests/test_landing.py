@@ -33,7 +33,7 @@ def test_a_file_that_is_still_being_written_waits(settings: Settings) -> None:
     path = drop(settings, "NEWCO.csv", "date,cl", age=0.0)
     assert Landing(settings).waiting() == []
     drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
-    assert [file.path for file in Landing(settings).waiting()] == [str(path)]
+    assert [file.name for file in Landing(settings).waiting()] == [path.name]
 
 
 def test_other_files_are_left_alone(settings: Settings) -> None:
@@ -72,6 +72,6 @@ def test_a_file_name_that_is_no_text_stops_nobody(settings: Settings, lake: Lake
 
 @pytest.mark.parametrize("name", ["NEWCO.csv.gz", "NEWCO.zip", "NEWCO.tsv", "NEWCO.CSV"])
 def test_other_suffixes_are_waiting_too(settings: Settings, name: str) -> None:
-    assert [file.path for file in Landing(settings).waiting()] == []
+    assert [file.name for file in Landing(settings).waiting()] == []
     path = drop(settings, name, "x")
-    assert [file.path for file in Landing(settings).waiting()] == [str(path)]
+    assert [file.name for file in Landing(settings).waiting()] == [path.name]

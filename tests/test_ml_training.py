@@ -184,7 +184,7 @@ def test_a_run_keeps_metrics_curves_and_pictures(registry: Registry, volatility:
     files = {f.path for f in registry.client.list_artifacts(run.info.run_id)}
     assert {"learning_curve.png", "forecast_vs_outcome.png", "coverage.png", "decision.json"} <= files
     root = registry.client.get_experiment(experiment).artifact_location
-    assert root == (registry._settings.mlflow_artifacts / "tests").as_uri()
+    assert root == Path(registry._settings.mlflow_artifacts, "tests").as_uri()
 
 
 def loaded(result: TrainingResult, version: str) -> LoadedModel:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lake.files import Folder
+from lake.settings import Settings
 from monitoring import reports
 from monitoring.drift import COLUMNS, MONITORS, DriftReport, data_drift
 
@@ -25,11 +27,11 @@ def report() -> DriftReport:
 @pytest.fixture(scope="module")
 def files(report: DriftReport, tmp_path_factory: pytest.TempPathFactory) -> reports.ReportFiles:
     """The report, written once."""
-    return reports.write(report, tmp_path_factory.mktemp("reports"), "run-1")
+    return reports.write(report, Folder(str(tmp_path_factory.mktemp("reports")), Settings()), "run-1")
 
 
 def test_the_json_holds_the_verdict_and_evidently_agrees(report: DriftReport, files: reports.ReportFiles) -> None:
-    document = json.loads(files.json.read_text())
+    document = json.loads(Path(files.json).read_text())
     assert document["alarm"] is report.alarm is True
     assert document["run_id"] == "run-1"
     assert document["drifted"] == list(report.drifted)
@@ -39,7 +41,7 @@ def test_the_json_holds_the_verdict_and_evidently_agrees(report: DriftReport, fi
 
 
 def test_the_page_needs_no_network_and_opens_with_the_verdict(report: DriftReport, files: reports.ReportFiles) -> None:
-    page = files.html.read_text()
+    page = Path(files.html).read_text()
     assert report.summary in page
     assert "&lt;C&amp;C&gt;" in page
     assert "<C&C>" not in page.split("</header>", 1)[0]
@@ -52,7 +54,7 @@ def test_reports_of_other_runs_stay_and_nothing_half_written_is_left(report: Dri
     older.parent.mkdir()
     older.write_text("older")
     older.with_name("run-1.html").write_text("the same run, tried before")
-    reports.write(report, tmp_path, "run-1")
+    reports.write(report, Folder(str(tmp_path), Settings()), "run-1")
     assert sorted(path.name for path in older.parent.iterdir()) == ["run-0.html", "run-1.html", "run-1.json"]
     assert older.read_text() == "older"
     assert report.summary in older.with_name("run-1.html").read_text()

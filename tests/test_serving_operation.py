@@ -36,7 +36,7 @@ def test_reports_are_listed_newest_first_and_nothing_outside_their_folder_is_ser
     with serve(settings) as client:
         assert "No report yet" in client.get("/reports").text
         assert client.get("/reports/data_drift/none.html").status_code == 404
-        drift = settings.reports_dir / "data_drift"
+        drift = Path(settings.reports_uri) / "data_drift"
         drift.mkdir(parents=True)
         for age, name in enumerate(("old", "new & <b>")):
             for suffix in ("html", "json"):
@@ -47,7 +47,7 @@ def test_reports_are_listed_newest_first_and_nothing_outside_their_folder_is_ser
         assert "new &amp; &lt;b&gt;" in index.text
         assert index.text.index("new &amp;") < index.text.index(">old<")
         assert client.get("/reports/data_drift/new%20%26%20%3Cb%3E.html").text == "report new & <b>"
-        (settings.reports_dir / "link.html").symlink_to(settings.home / "secret.html")
+        (Path(settings.reports_uri) / "link.html").symlink_to(settings.home / "secret.html")
         for attempt in ("../secret.html", "%2e%2e/secret.html", "data_drift/..%2f..%2fsecret.html", "link.html", "%00"):
             answer = httpx.Request("GET", client.base_url)
             answer.url = answer.url.copy_with(raw_path=f"/reports/{attempt}".encode())
@@ -59,8 +59,8 @@ def test_the_catalogue_is_served_once_it_is_there(settings: Settings) -> None:
     with serve(settings) as client:
         assert "no data catalogue yet" in problem(client.get("/catalog"), 404)["detail"]
         assert "<h1>" in client.get("/catalog", headers={"accept": "text/html,*/*"}).text
-        settings.catalog_dir.mkdir()
-        (settings.catalog_dir / "index.html").write_text("<title>dbt</title>")
+        Path(settings.catalog_uri).mkdir()
+        (Path(settings.catalog_uri) / "index.html").write_text("<title>dbt</title>")
         for path in ("/catalog", "/catalog/", "/catalog/index.html"):
             assert client.get(path).text == "<title>dbt</title>"
 
@@ -99,7 +99,7 @@ def test_metrics_count_requests_by_route_and_tell_the_age_of_the_forecasts(setti
     assert samples[("http_requests_total", *sorted(("GET", route, "404")))] == 2
     assert samples[("http_requests_total", *sorted(("other", route, "405")))] == 1
     assert samples[("http_requests_total", *sorted(("GET", "other", "404")))] == 1
-    assert samples[("http_requests_total", *sorted(("GET", "/reports", "404")))] == 1
+    assert samples[("http_requests_total", *sorted(("GET", "/reports/{path:path}", "404")))] == 1
     assert samples[("http_request_duration_seconds_count", *sorted(("GET", route)))] == 3
     assert samples[("http_requests_in_flight",)] == 1
     assert samples[("lakehouse_snapshot_version",)] == version

@@ -26,10 +26,10 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
     assert settings.lake_uri == str(home / "lake")
     assert settings.landing_uri == str(home / "landing")
     assert settings.mlflow_tracking_uri == f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
-    assert settings.mlflow_artifacts == home / "mlflow" / "artifacts"
+    assert settings.mlflow_artifacts == str(home / "mlflow" / "artifacts")
     assert settings.dagster_home == home / "dagster"
-    assert settings.reports_dir == home / "reports"
-    assert settings.catalog_dir == home / "catalog"
+    assert settings.reports_uri == str(home / "reports")
+    assert settings.catalog_uri == str(home / "catalog")
     assert (settings.host, settings.api_port, settings.dagster_port) == ("127.0.0.1", 8000, 3000)
     assert settings.universe_symbols == ()
     assert settings.alert_webhook_url is None

@@ -1,7 +1,5 @@
 """catalog: the dbt documentation of every table and column, published as one page at /catalog."""
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,16 +23,16 @@ from assets_pkg.resources.lakehouse import LakehouseResource
 )
 def dbt_docs(dbt: DbtResource, lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
     """Generate the page and put it in place whole."""
-    page = lakehouse.settings.catalog_dir / "index.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
+    from lake.files import Folder
+
+    settings = lakehouse.settings
     with tempfile.TemporaryDirectory(prefix="dbt-") as target:
         invocation = dbt.cli(["docs", "generate", "--static"], target_path=Path(target)).wait()
         catalog = invocation.get_artifact("catalog.json")
-        part = page.with_suffix(".part")
-        shutil.copyfile(Path(target) / "static_index.html", part)
-        os.replace(part, page)
+        page = (Path(target) / "static_index.html").read_bytes()
+    path = Folder(settings.catalog_uri, settings).write("index.html", page)
     tables = {**catalog["sources"], **catalog["nodes"]}
     columns = sum(len(table["columns"]) for table in tables.values())
     return dg.MaterializeResult(
-        metadata={"tables": len(tables), "columns": columns, "path": dg.MetadataValue.path(page)}
+        metadata={"tables": len(tables), "columns": columns, "path": dg.MetadataValue.path(path)}
     )

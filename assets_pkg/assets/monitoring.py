@@ -39,6 +39,7 @@ _KEY = dg.AssetKey(DATA_DRIFT.name.split("/"))
 )
 def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
     """Measure the drift, keep Evidently's report of this run, and raise one warning where it is out of the ordinary."""
+    from lake.files import Folder
     from monitoring import drift, reports
 
     lake, settings = lakehouse.lake, lakehouse.settings
@@ -56,7 +57,7 @@ def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) 
         )
         yield table_result(lake, DATA_DRIFT.name, check_results=[warning])
         return
-    files = reports.write(report, settings.reports_dir, context.run_id)
+    files = reports.write(report, Folder(settings.reports_uri, settings), context.run_id)
     reports.store(report, lake, context.run_id)
     check = dg.AssetCheckResult(
         check_name="no_drift",
@@ -69,7 +70,7 @@ def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) 
     extra = {
         "summary": report.summary,
         "report": dg.MetadataValue.url(
-            f"{_api_address(settings.host, settings.api_port)}/reports/data_drift/{files.html.name}"
+            f"{_api_address(settings.host, settings.api_port)}/reports/data_drift/{context.run_id}.html"
         ),
         "report file": dg.MetadataValue.path(files.html),
         "drift": picture(reports.plot(report)),
