@@ -159,17 +159,11 @@ def query(
 
 @app.command()
 def status() -> None:
-    """Show every table of the lake: rows, version, newest session; and the champions."""
-    settings = _prepared()
-    lake = Lake.from_settings(settings)
-    tables = lake.tables()
-    if not tables:
-        print(f"The lake {settings.lake_uri} is empty: `lakehouse materialize` fills it.")
-        return
-    print(f"{settings.lake_uri}\n{'table':<32}{'rows':>12}{'version':>9}  newest session")
-    for table in tables:
-        print(f"{table:<32}{lake.row_count(table):>12,}{lake.version(table):>9}  {_newest(lake, table)}")
-    _print_champions(lake)
+    """Show every table of the lake: rows, size, newest session, versions and pins; and the champions."""
+    from assets_pkg.cli_status import status_lines
+
+    for line in status_lines(_prepared()):
+        print(line)
 
 
 def main() -> None:
@@ -229,22 +223,6 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
         print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
-
-
-def _newest(lake: Lake, table: str) -> str:
-    import pyarrow.compute as pc
-
-    column = next((name for name in ("ts", "as_of") if name in lake.columns(table)), None)
-    newest = pc.max(lake.read(table, [column])[column]).as_py() if column else None
-    return f"{newest:%Y-%m-%d}" if newest else ""
-
-
-def _print_champions(lake: Lake) -> None:
-    for table in lake.tables():
-        if table.endswith("_champion"):
-            decision = lake.read(table).sort_by("decided_at").to_pylist()[-1]
-            target = table.removeprefix("models/").removesuffix("_champion")
-            print(f"champion of {target}: version {decision['version']} ({decision['champion']}). {decision['reason']}")
 
 
 def _width() -> int:

@@ -8,10 +8,10 @@ import dagster as dg
 
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions, with some resources replaced by `overrides` (by name)."""
-    from assets_pkg.assets import catalog, forecasts, monitoring, raw
+    from assets_pkg.assets import catalog, forecasts, monitoring, raw, upkeep
     from assets_pkg.assets.market import market_assets
     from assets_pkg.assets.models import MODELS
-    from assets_pkg.automation import SCHEDULES, SENSORS, ingest_job
+    from assets_pkg.automation import SCHEDULES, SENSORS, ingest_job, upkeep_job
     from assets_pkg.resources.dbt import dbt_resource, ensure_manifest
     from assets_pkg.resources.lakehouse import LakehouseResource
     from assets_pkg.resources.mlflow import MlflowResource
@@ -28,8 +28,10 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             forecasts.predictions,
             monitoring.data_drift,
             catalog.dbt_docs,
+            upkeep.compaction,
+            upkeep.vacuum,
         ],
-        jobs=[everything, ingest_job],
+        jobs=[everything, ingest_job, upkeep_job],
         schedules=SCHEDULES,
         sensors=SENSORS,
         resources={**resources, **(overrides or {})},

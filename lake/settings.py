@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         '(`{"text": ...}`), besides being logged.',
     )
     smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
+    retention_hours: int = Field(
+        default=168,
+        ge=1,
+        description="Hours that files of older versions are kept after they were replaced; versions that a model or a "
+        "forecast names are kept for ever.",
+    )
     universe: str = Field(
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",

@@ -3,9 +3,10 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from lake.files import Folder
 from lake.inventory import take_inventory
 from lake.settings import Settings
 from lake.store import Lake
+from lake.tables import TableSpec
 
 _TARGET_BYTES = 100 * 2**20  # of a file
 _WORTH_SAVING = 8  # files; fewer are not worth a new version of the table
@@ -99,7 +101,7 @@ def vacuum(settings: Settings, table: str, pinned: AbstractSet[int], retention_h
     begun = time.monotonic()
     lake = Lake.from_settings(settings)
     before = take_inventory(settings, table)
-    kept = sorted(pinned.intersection(before.readable))
+    kept = sorted(pinned & set(before.readable))
 
     def delete(dry_run: bool) -> list[str]:
         return _open(lake, table).vacuum(
@@ -119,10 +121,20 @@ def vacuum(settings: Settings, table: str, pinned: AbstractSet[int], retention_h
         bytes_deleted=sum(stored[name] for name in useless) if outcome == DONE else 0,
         bytes_stored=after.stored_bytes,
         versions_readable=len(after.readable),
-        versions_pinned=len(pinned.intersection(after.readable)),
-        pins_lost=len(pinned.difference(after.readable)),
+        versions_pinned=len(pinned & set(after.readable)),
+        pins_lost=len(pinned - set(after.readable)),
         seconds=time.monotonic() - begun,
     )
+
+
+def record(
+    lake: Lake, spec: TableSpec, rows: Sequence[Compaction | Vacuum], now: datetime, dagster_run_id: str
+) -> None:
+    """Append what a run has done to its table."""
+    lake.create(spec.name)
+    if rows:
+        stamps = {"done_at": now, "dagster_run_id": dagster_run_id}
+        lake.append(spec.name, pa.Table.from_pylist([asdict(row) | stamps for row in rows], schema=spec.schema))
 
 
 def _open(lake: Lake, table: str) -> DeltaTable:
