@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -103,12 +104,12 @@ def ingest(
 ) -> None:
     """Ingest files of bars into raw/bars; rejected rows go to raw/rejects with their reason."""
     from lake.landing import ingest_file
-    from lake.sources.failover import declare_instruments
+    from lake.sources.failover import declare_instruments, ordered_sources
     from lake.sources.files import UnreadableFileError
 
     settings = _prepared()
     lake = Lake.from_settings(settings)
-    declare_instruments(lake, settings)
+    declare_instruments(lake, settings, ordered_sources(settings))
     accepted, failed = 0, False
     for path in files:
         try:
@@ -127,15 +128,48 @@ def ingest(
         )
         _print_rejects(lake, batch.batch_id)
     if accepted:
-        import dagster as dg
-
-        from assets_pkg.materialize import report_ingested
-
-        with dg.DagsterInstance.get() as instance:
-            report_ingested(instance, lake)
-        print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
+        _report_ingested(lake)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")],
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session. Default: yesterday.")
+    ] = None,
+    symbols: Annotated[str, typer.Option("--symbols", help="Comma-separated. Default: all of LAKEHOUSE_SOURCES.")] = "",
+    interval: Annotated[str, typer.Option("--interval", help="1d, 1h or 1m.")] = "1d",
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask for what was brought in before too: for late corrections.")
+    ] = False,
+) -> None:
+    """Bring a past range in from the live sources; stopped and started again, it asks for what is missing."""
+    from lake.backfill import BackfillError
+    from lake.backfill import backfill as bring_in
+
+    settings = _prepared()
+    lake = Lake.from_settings(settings)
+    try:
+        report = bring_in(
+            lake,
+            settings,
+            start.date(),
+            end.date() if end else None,
+            symbols=[symbol.strip() for symbol in symbols.split(",") if symbol.strip()],
+            interval=interval,
+            again=again,
+            say=lambda line: print(line, flush=True),
+        )
+    except (BackfillError, KeyError) as error:
+        _fail(str(error.args[0]))
+    if any(batch.accepted for batch in report.batches):
+        _report_ingested(lake)
+    if report.missing:
+        for name in report.missing:
+            print(f"{name}: {'; '.join(report.failures[name])}", file=sys.stderr)
+        _fail(f"{len(report.missing)} of these did not come; the same command asks for them again")
 
 
 @app.command()
@@ -213,6 +247,16 @@ def _follow_parent(wanted: bool) -> None:
 def _fail(message: str) -> None:
     print(f"lakehouse: {message}", file=sys.stderr)
     raise typer.Exit(1)
+
+
+def _report_ingested(lake: Lake) -> None:
+    import dagster as dg
+
+    from assets_pkg.materialize import report_ingested
+
+    with dg.DagsterInstance.get() as instance:
+        report_ingested(instance, lake)
+    print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
 
 
 def _print_rejects(lake: Lake, batch_id: str) -> None:

@@ -11,20 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
-from lake.quality import BARS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
-from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source
+from lake.quality import BARS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
 from lake.store import Lake
 from lake.tables import (
     RAW_BARS,
     RAW_BATCHES,
+    RAW_CORPORATE_ACTIONS,
     RAW_FUNDAMENTALS,
     RAW_INSTRUMENTS,
     RAW_MACRO,
     RAW_NEWS,
     RAW_READINGS,
     RAW_REJECTS,
+    RAW_REQUESTS,
     RAW_RESOLUTIONS,
     TableSpec,
 )
@@ -79,6 +81,7 @@ _KINDS = {
     kind.spec.name: kind
     for kind in (
         _Kind(RAW_BARS, BARS),
+        _Kind(RAW_CORPORATE_ACTIONS, CORPORATE_ACTIONS),
         _Kind(RAW_MACRO, MACRO),
         _Kind(RAW_FUNDAMENTALS, FUNDAMENTALS),
         _Kind(RAW_NEWS, NEWS),
@@ -91,6 +94,15 @@ def ingest_source(
 ) -> BatchResult:
     """Fetch the bars of a source and ingest them; the same bars again add nothing."""
     return ingest(lake, source.fetch(symbols, start, end), source.name, source.origin)
+
+
+def ingest_delivery(lake: Lake, bars: pd.DataFrame, source: str, origin: str) -> list[BatchResult]:
+    """Ingest daily bars, and the corporate actions that came with them in the columns `ACTION_COLUMNS`."""
+    batches = [ingest(lake, bars[list(BAR_COLUMNS)], source, origin)]
+    actions = actions_of(bars)
+    if len(actions):
+        batches.append(ingest(lake, actions, source, origin, table="raw/corporate_actions"))
+    return batches
 
 
 def ingest(
@@ -114,7 +126,7 @@ def ingest(
     rows : one row a bar, columns `lake.sources.base.BAR_COLUMNS`; for another table its columns up to `source`.
     source : name of the source; the rows of each source are compared with that source's own history.
     origin : what was read, for the ledger.
-    table : `raw/bars`, `raw/macro`, `raw/fundamentals` or `raw/news`.
+    table : `raw/bars`, `raw/corporate_actions`, `raw/macro`, `raw/fundamentals` or `raw/news`.
     originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
     again : judge the rows anew, even if the source's last batch held the same.
@@ -169,23 +181,23 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         if not lake.exists(spec.name):
             lake.create(spec.name)
 
 
-def write_instruments(lake: Lake, symbols: Sequence[str] = (), live: Mapping[str, Instrument] | None = None) -> int:
+def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str, Instrument] | None = None) -> int:
     """Write the known series (all, or `symbols`) to `raw/instruments` if they changed; return the table's version.
 
     Parameters
     ----------
-    live : series by symbol that come from live sources, of which a known one keeps its name and kind.
+    more : series by symbol that are not embedded, or not only: a known one keeps its name and kind.
     """
     create_raw_tables(lake)
     wanted = {instrument.symbol: instrument for instrument in INSTRUMENTS}
     wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
-    for symbol, instrument in (live or {}).items():
+    for symbol, instrument in (more or {}).items():
         known = wanted.get(symbol, instrument)
         wanted[symbol] = replace(known, source=instrument.source, fallbacks=instrument.fallbacks)
     table = pa.Table.from_pylist([vars(instrument) for instrument in wanted.values()], schema=RAW_INSTRUMENTS.schema)

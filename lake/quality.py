@@ -87,6 +87,36 @@ BARS = pa.DataFrameSchema(
 )
 """Schema of a row as a source delivers it; pandas columns of `lake.sources.base.BAR_COLUMNS`."""
 
+CORPORATE_ACTIONS = pa.DataFrameSchema(
+    {
+        "symbol": _SYMBOL,
+        "ts": pa.Column(
+            _TS,
+            pa.Check(
+                lambda ts: ts.dt.normalize() == ts,
+                name="ts_on_grid",
+                error="ts of a corporate action must be its ex-date at 00:00 UTC",
+            ),
+        ),
+        "kind": pa.Column(
+            str, pa.Check.isin(["split", "dividend"], name="kind_known", error="kind must be split or dividend")
+        ),
+        "value": pa.Column(
+            float,
+            [
+                pa.Check.gt(0, name="value_positive", error="value must be above 0"),
+                pa.Check.lt(float("inf"), name="value_finite", error="value must be finite"),
+            ],
+        ),
+    },
+    checks=[
+        pa.Check(
+            lambda actions: (actions["kind"] != "dividend") | actions["currency"].notna(),
+            name="currency_missing",
+            error="a dividend needs its currency",
+        )
+    ],
+)
 MACRO = pa.DataFrameSchema({"series": _TEXT, "ts": pa.Column(_TS), "value": _VALUE})
 FUNDAMENTALS = pa.DataFrameSchema(
     {

@@ -111,6 +111,22 @@ RAW_INSTRUMENTS = _spec(
 
 _INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
 
+RAW_CORPORATE_ACTIONS = _spec(
+    "raw/corporate_actions",
+    "Every version of every split and dividend that any source ever delivered. Append-only; a correction is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Ex-date at 00:00 UTC.", nullable=False),
+        _field("kind", pa.string(), "split or dividend.", nullable=False),
+        _field("value", pa.float64(), "New shares per old one; cash per share.", nullable=False),
+        _field("currency", pa.string(), "ISO 4217 code of a dividend; null for a split."),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("symbol", "kind", "ts", "source"),
+)
+
 RAW_MACRO = _spec(
     "raw/macro",
     "Every vintage of every value of the macro series. Append-only; a revision is a new row.",
@@ -224,6 +240,22 @@ RAW_BATCHES = _spec(
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
+)
+
+RAW_REQUESTS = _spec(
+    "raw/requests",
+    "Ranges of bars that backfills have brought in; what is listed here they do not ask for again. Append-only.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
+        _field("start", pa.date32(), "First day of the range.", nullable=False),
+        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("source", pa.string(), "Source that delivered it.", nullable=False),
+        _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
+        _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
+        _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
+    ],
+    key=("symbol", "interval", "start", "end", "requested_at"),
 )
 
 PREDICTIONS = _spec(
@@ -365,6 +397,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_CORPORATE_ACTIONS,
         RAW_MACRO,
         RAW_FUNDAMENTALS,
         RAW_NEWS,
@@ -372,6 +405,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,
+        RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,
         DATA_DRIFT,

@@ -14,6 +14,7 @@ from lake.store import Lake
 if TYPE_CHECKING:
     from lake.sources.failover import Report
 
+_TOLD = 10  # symbols that an alert names
 _BARS, _BATCHES = dg.AssetKey(["raw", "bars"]), dg.AssetKey(["raw", "batches"])
 
 RAW_CHECKS = [
@@ -26,7 +27,7 @@ RAW_CHECKS = [
     dg.AssetCheckSpec(
         "live_sources_deliver",
         asset=_BARS,
-        description="Every live symbol and macro series of the settings came from one of its sources.",
+        description="Every symbol and series that the run asked for came from one of its live sources.",
     ),
     dg.AssetCheckSpec(
         "ledger_balances",
@@ -58,14 +59,19 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
 
 
 def check_sources(reports: "Sequence[Report]") -> dg.AssetCheckResult:
-    """Result of `live_sources_deliver`: what is missing fails it, what another source had to deliver is listed."""
-    missing = [name for report in reports for name in report.missing]
-    failures = {name: found for report in reports for name, found in report.failures.items()}
+    """Result of `live_sources_deliver`: what is missing fails it; the tables' metadata say who delivered the rest."""
+    missing = [f"{name} ({report.table})" for report in reports for name in report.missing]
+    failures = [
+        {"table": report.table, "name": name, "sources": said}
+        for report in reports
+        for name, said in report.failures.items()
+    ]
+    others = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
     return dg.AssetCheckResult(
         check_name="live_sources_deliver",
         asset_key=_BARS,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"nothing came for {', '.join(missing)}" if missing else None,
+        description=f"nothing came for {', '.join(missing[:_TOLD])}{others}" if missing else None,
         metadata={"failures": dg.MetadataValue.json(failures)},
     )

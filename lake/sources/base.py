@@ -12,6 +12,8 @@ from lake.sources.http import Client
 
 NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
+ACTION_COLUMNS = ("dividend", "split")
+"""What goes ex with a daily bar, beside it where a source delivers both: cash and new shares per old share."""
 INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.Timedelta(minutes=1)}
 
 
@@ -114,6 +116,14 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
     return frame
 
 
+def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
+    """The corporate actions that came with daily bars, in the columns of `raw/corporate_actions`."""
+    dividends = bars.assign(kind="dividend", value=bars["dividend"])
+    splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
+    actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)
+    return actions[["symbol", "ts", "kind", "value", "currency"]]
+
+
 def _numbers(cells: pd.Series) -> pd.Series:
     try:
         return cells.astype("float64")  # as Python reads them: pandas' own parser may miss the last bit
@@ -129,8 +139,9 @@ def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: dat
     if start is not None:
         keep &= bars["ts"] >= pd.Timestamp(start, tz="UTC")
     if end is not None:
-        keep &= bars["ts"] <= pd.Timestamp(end, tz="UTC")
-    return bars.loc[keep, list(BAR_COLUMNS)].reset_index(drop=True)
+        keep &= bars["ts"] < pd.Timestamp(end, tz="UTC") + pd.Timedelta(days=1)
+    columns = [*BAR_COLUMNS, *(column for column in ACTION_COLUMNS if column in bars)]
+    return bars.loc[keep, columns].reset_index(drop=True)
 
 
 def closes_to_bars(closes: pd.DataFrame, asset_class: str, currency: str = "USD") -> pd.DataFrame:
