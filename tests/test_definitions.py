@@ -37,7 +37,7 @@ GRAPH = {
     ),
     "monitoring/data_drift": (("market/features",), ("no_drift",)),
     "catalog/dbt_docs": (("market/features",), ()),
-    "upkeep/compaction": ((), ()),
+    "upkeep/compaction": (("forecasts/predictions",), ()),
     "upkeep/vacuum": (("upkeep/compaction",), ("pinned_versions_readable",)),
 }
 HEAVY = ("tensorflow", "keras", "mlflow", "evidently", "sklearn")
