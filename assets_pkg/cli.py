@@ -4,7 +4,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from assets_pkg import cli_rejects
 from assets_pkg.home import HomeError, prepare
 from lake import s3
-from lake.settings import Settings, get_settings
+from lake.settings import Settings, absolute_uri, get_settings
 from lake.store import Lake
+
+if TYPE_CHECKING:
+    from lake.backup import Manifest
 
 app = typer.Typer(
     name="lakehouse",
@@ -200,6 +203,41 @@ def status() -> None:
         print(line)
 
 
+@app.command()
+def backup(
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty folder, or s3://bucket/prefix.")],
+) -> None:
+    """Copy tables, model registry, reports and catalogue to DEST; whoever writes meanwhile goes on."""
+    from lake.backup import BackupError
+    from lake.backup import backup as back_up
+
+    settings = _prepared()
+    try:
+        manifest = back_up(settings, absolute_uri(destination))
+    except BackupError as error:
+        _fail(str(error))
+    _print_manifest(manifest)
+    if not manifest.registry:
+        print("Without a model registry: it is on a server, whose database is not ours to back up, or not there yet.")
+
+
+@app.command()
+def restore(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A backup: a folder, or s3://bucket/prefix.")],
+) -> None:
+    """Bring a backup back into an empty home (LAKEHOUSE_HOME), wherever it came from."""
+    from lake.backup import BackupError
+    from lake.backup import restore as bring_back
+
+    settings = get_settings()
+    try:
+        manifest = bring_back(settings, absolute_uri(source))
+    except BackupError as error:
+        _fail(str(error))
+    _print_manifest(manifest)
+    print(f"Restored into {settings.home}. Dagster's history starts anew: `lakehouse up` runs the graph once.")
+
+
 def main() -> None:
     """Entry point; a wrong setting and an S3 that cannot be used are told in one line."""
     try:
@@ -267,6 +305,12 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
         print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
+
+
+def _print_manifest(manifest: "Manifest") -> None:
+    size = sum(file.size for file in manifest.files.values())
+    at = f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    print(f"{len(manifest.tables)} tables as of {at}: {len(manifest.files):,} files, {size / 1e6:,.1f} MB")
 
 
 def _width() -> int:

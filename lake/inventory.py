@@ -17,6 +17,7 @@ from lake.settings import Settings
 from lake.store import Lake
 
 _COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
+_LOG_FILE = re.compile(r"_delta_log/(\d{20})\.(json|checkpoint.*\.parquet)")
 _SESSION_COLUMNS = ("ts", "as_of")
 
 
@@ -86,6 +87,12 @@ def read_log(folder: Folder, paths: Iterable[str]) -> Iterator[Commit]:
                 for kind in ("add", "remove")
             )
             yield Commit(int(match[1]), added, removed)
+
+
+def version_of(path: str) -> int | None:
+    """Version that a commit or a checkpoint of the log is of; None for another file."""
+    match = _LOG_FILE.fullmatch(path)
+    return int(match[1]) if match else None
 
 
 def _readable_versions(folder: Folder, stored: Mapping[str, int]) -> tuple[int, ...]:
