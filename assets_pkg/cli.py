@@ -14,6 +14,7 @@ from assets_pkg.home import HomeError, prepare
 from lake import s3
 from lake.settings import Settings, absolute_uri, get_settings
 from lake.store import Lake
+from lake.tables import TABLES
 
 if TYPE_CHECKING:
     from lake.backup import Manifest
@@ -28,8 +29,20 @@ app = typer.Typer(
 app.add_typer(cli_rejects.app, name="rejects")
 
 _NEEDED_MIB = 1024
+_BITEMPORAL = ", ".join(name.replace("/", ".") for name, spec in TABLES.items() if spec.known_since)
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", help="Stop when the calling process dies.")]
 Alone = Annotated[bool, typer.Option("--alone", help="Nothing else works in this home: end the runs left unfinished.")]
+
+AsOf = Annotated[
+    str,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="Answer with what was known at this time, for example 2026-11-01T12:00 (UTC, unless it has a zone). "
+        f"Bitemporal tables ({_BITEMPORAL}) show the rows that had come in by then, market tables what their SQL makes "
+        "of those, all others their version of that time.",
+    ),
+]
 
 
 @app.command()
@@ -179,14 +192,27 @@ def backfill(
 def query(
     sql: Annotated[str, typer.Argument(help="SQL of DuckDB; lake table market/bars reads as market.bars.")],
     rows: Annotated[int, typer.Option(help="Show at most so many rows.")] = 40,
+    as_of: AsOf = "",
 ) -> None:
     """Run SQL over the lake, for example: lakehouse query "select * from market.bars where symbol = 'AAPL'"."""
     import duckdb
 
-    from lake.duck import connect
+    from lake.duck import connect, define_models, utc_time
 
-    with connect(Lake.from_settings(_prepared())) as connection:
+    try:
+        time = utc_time(as_of) if as_of else None
+    except ValueError as error:
+        _fail(str(error))
+    lake = Lake.from_settings(_prepared())
+    models: dict[str, str] = {}
+    if time is not None:
+        from assets_pkg.resources.dbt import model_queries
+
+        models = model_queries()
+    with connect(lake, as_of=time) as connection:
         try:
+            if models:
+                define_models(connection, models)
             relation = connection.sql(sql)
         except duckdb.Error as error:
             _fail(str(error))

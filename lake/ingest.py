@@ -199,7 +199,9 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
     for symbol, instrument in (more or {}).items():
         known = wanted.get(symbol, instrument)
-        wanted[symbol] = replace(known, source=instrument.source, fallbacks=instrument.fallbacks)
+        wanted[symbol] = replace(
+            known, source=instrument.source, fallbacks=instrument.fallbacks, ends_at=instrument.ends_at
+        )
     table = pa.Table.from_pylist([vars(instrument) for instrument in wanted.values()], schema=RAW_INSTRUMENTS.schema)
     if not lake.read("raw/instruments").sort_by("symbol").equals(table.sort_by("symbol")):
         return lake.replace("raw/instruments", table)

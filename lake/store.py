@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -127,9 +128,23 @@ class Lake:
         except TableNotFoundError:
             return None
 
+    def version_at(self, table: str, time: datetime) -> int | None:
+        """Version that was the newest at a time; None when the table did not exist yet.
+
+        The log keeps its commits for a limited time; before the oldest that it has, that one is the answer.
+        """
+        commits = self._table(table).history()
+        made_by_then = [c["version"] for c in commits if c["timestamp"] <= time.timestamp() * 1000]
+        oldest = min(c["version"] for c in commits)
+        return max(made_by_then, default=oldest or None)
+
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
+
+    def partitions(self, table: str) -> list[dict[str, str]]:
+        """Values of the partition columns, of each partition that has rows."""
+        return self._table(table).partitions()
 
     def row_count(self, table: str, version: int | None = None) -> int:
         """Number of rows, from the table's own statistics."""

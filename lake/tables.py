@@ -18,6 +18,7 @@ class TableSpec:
     schema : Arrow schema; each field's metadata carries its `description`.
     key : columns that identify a row (in `raw/bars`, together with `ingested_at`).
     partition_by : partition columns of the Delta table.
+    known_since : of a bitemporal (append-only) table, the column that says when the lake learned a row.
     """
 
     name: str
@@ -25,6 +26,7 @@ class TableSpec:
     schema: pa.Schema
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    known_since: str = ""
 
 
 def _field(name: str, kind: pa.DataType, description: str, nullable: bool = True) -> pa.Field:
@@ -40,10 +42,12 @@ def _spec(
     name: str,
     description: str,
     fields: Sequence[pa.Field],
+    *,
     key: Sequence[str],
     partition_by: Sequence[str] = (),
+    known_since: str = "",
 ) -> TableSpec:
-    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by))
+    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by), known_since)
 
 
 _BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
@@ -87,6 +91,7 @@ RAW_BARS = _spec(
     ],
     key=("symbol", "interval", "ts", "source"),
     partition_by=("year",),
+    known_since="ingested_at",
 )
 
 RAW_INSTRUMENTS = _spec(
@@ -97,7 +102,7 @@ RAW_INSTRUMENTS = _spec(
         _field("name", pa.string(), "Full name.", nullable=False),
         _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
         _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
-        _field("calendar", pa.string(), "Exchange calendar (ISO 10383 market code).", nullable=False),
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
         _field("source", pa.string(), "Preferred source of the series.", nullable=False),
         _field(
             "fallbacks",
@@ -105,8 +110,27 @@ RAW_INSTRUMENTS = _spec(
             "Sources, comma-separated, that may continue the series where the preferred one fails; empty: none.",
             nullable=False,
         ),
+        _field(
+            "ends_at", UTC_TIMESTAMP, "Last session that the preferred source will ever have; null where it goes on."
+        ),
     ],
     key=("symbol",),
+)
+
+RAW_SESSIONS = _spec(
+    "raw/sessions",
+    "Sessions of every exchange calendar in use, holidays left out, to the end of the present year.",
+    [
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session date at 00:00 UTC.", nullable=False),
+        _field("opens_at", UTC_TIMESTAMP, "Opening.", nullable=False),
+        _field("closes_at", UTC_TIMESTAMP, "Close.", nullable=False),
+        _field("break_starts_at", UTC_TIMESTAMP, "Start of the lunch break; null where there is none."),
+        _field("break_ends_at", UTC_TIMESTAMP, "End of the lunch break; null where there is none."),
+        _field("early_close", pa.bool_(), "Whether it closes earlier than usual (a half day).", nullable=False),
+        _field("timezone", pa.string(), "Time zone of the exchange (IANA name).", nullable=False),
+    ],
+    key=("calendar", "ts"),
 )
 
 _INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
@@ -125,6 +149,7 @@ RAW_CORPORATE_ACTIONS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "kind", "ts", "source"),
+    known_since="ingested_at",
 )
 
 RAW_MACRO = _spec(
@@ -144,6 +169,7 @@ RAW_MACRO = _spec(
         _INGESTED_AT,
     ],
     key=("series", "ts", "released_at", "source"),
+    known_since="ingested_at",
 )
 
 RAW_FUNDAMENTALS = _spec(
@@ -166,6 +192,7 @@ RAW_FUNDAMENTALS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "concept", "unit", "period_start", "ts", "accession", "source"),
+    known_since="ingested_at",
 )
 
 RAW_NEWS = _spec(
@@ -182,6 +209,7 @@ RAW_NEWS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "id", "source"),
+    known_since="ingested_at",
 )
 
 RAW_REJECTS = _spec(
@@ -200,6 +228,7 @@ RAW_REJECTS = _spec(
         _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="rejected_at",
 )
 
 RAW_READINGS = _spec(
@@ -223,6 +252,7 @@ RAW_RESOLUTIONS = _spec(
         _field("resolved_at", UTC_TIMESTAMP, "When it was brought.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="resolved_at",
 )
 
 RAW_BATCHES = _spec(
@@ -240,6 +270,7 @@ RAW_BATCHES = _spec(
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
+    known_since="ingested_at",
 )
 
 RAW_REQUESTS = _spec(
@@ -397,6 +428,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_SESSIONS,
         RAW_CORPORATE_ACTIONS,
         RAW_MACRO,
         RAW_FUNDAMENTALS,
