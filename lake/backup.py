@@ -8,6 +8,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -108,6 +109,7 @@ def backup(settings: Settings, destination: str) -> Manifest:
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         files |= {name: file for name, file in zip(plan, pool.map(copy, plan), strict=True) if file is not None}
+    _remove_others(target, {*files, _UNFINISHED})
     manifest = Manifest(
         created_at=created_at,
         tables=tables,
@@ -157,6 +159,8 @@ def restore(settings: Settings, source: str) -> Manifest:
     names = sorted(manifest.files.keys() - {_REGISTRY}, key=lambda name: ("/_delta_log/" in name, name))
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(copy, names))
+    for prefix, folder in folders.items():
+        _remove_others(folder, {name.removeprefix(f"{prefix}/") for name in names})
     lake = Lake.from_settings(settings)
     for table, version in manifest.tables.items():
         if lake.version(table) != version:
@@ -199,6 +203,12 @@ def _files_of_table(folder: Folder, version: int) -> tuple[set[str], set[str]]:
 def _copy(content: bytes, target: Folder, name: str) -> File:
     target.write(name, content)
     return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _remove_others(folder: Folder, names: AbstractSet[str]) -> None:
+    """Remove what an interrupted attempt has left behind."""
+    for path in folder.files().keys() - names:
+        folder.remove(path)
 
 
 def _sqlite_path(settings: Settings) -> Path | None:

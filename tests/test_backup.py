@@ -216,7 +216,7 @@ def killed(home: Path, what: str, place: Path, watched: Path) -> None:
     """Kill -9 when some files have been copied, in a process whose disk is slow."""
     process = subprocess.Popen([sys.executable, "-c", _SLOWLY, str(home), what, str(place)])
     deadline = time.monotonic() + 60
-    while len(content(watched)) < 6 and time.monotonic() < deadline:
+    while sum(path.is_file() for path in watched.rglob("*")) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
@@ -232,6 +232,7 @@ def test_killed_and_called_again_both_end_well(settings: Settings, tmp_path: Pat
     with pytest.raises(BackupError, match="it was interrupted"):
         restore(there, str(place))
     manifest = backup(here, str(place))
+    assert content(place).keys() == {*manifest.files, MANIFEST}
 
     killed(there.home, "restore", place, there.home)
     said = Home(there.home).run("status")
