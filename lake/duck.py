@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from lake.s3 import is_remote
 from lake.store import Lake
@@ -106,6 +107,15 @@ def utc_time(text: str) -> datetime:
             f"'{text}' is not a time; write 2026-11-01, 2026-11-01T12:00 (in UTC) or 2026-11-01T12:00+01:00"
         ) from None
     return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def select(sql: str, **tables: pa.Table) -> pa.Table:
+    """Rows of a query over Arrow tables, each under its name."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.execute(sql).to_arrow_table()
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
