@@ -108,7 +108,7 @@ def ingest_source(
 
 
 def ingest_delivery(lake: Lake, bars: pd.DataFrame, source: str, origin: str) -> list[BatchResult]:
-    """Ingest daily bars, and the corporate actions that came with them in the columns `ACTION_COLUMNS`."""
+    """Ingest bars, and the corporate actions that came beside them in the columns `ACTION_COLUMNS`."""
     batches = [ingest(lake, bars[list(BAR_COLUMNS)], source, origin)]
     actions = actions_of(bars)
     if len(actions):
@@ -240,6 +240,11 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     return version
 
 
+def delivered_columns(table: str) -> list[str]:
+    """The columns of a raw table that sources deliver; ingestion adds the others."""
+    return _KINDS[table].columns
+
+
 def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the raw tables, rejects and flags; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
@@ -340,6 +345,7 @@ def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFr
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
+            "raw_table": kind.spec.name,
             "row_number": failures.index + 1,
             "symbol": rows[kind.subject],
             "ts": rows["ts"],
