@@ -120,7 +120,7 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
 
 def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
     """The corporate actions that came beside daily bars, in the columns of `raw/corporate_actions`."""
-    bars = bars[bars["interval"] == "1d"]
+    bars = bars[(bars["interval"] == "1d") & (bars["dividend"].fillna(0).ne(0) | bars["split"].fillna(1).ne(1))]
     dividends = bars.assign(kind="dividend", value=bars["dividend"])
     splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
     actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)
