@@ -240,6 +240,11 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     return version
 
 
+def delivered_columns(table: str) -> list[str]:
+    """The columns of a raw table that sources deliver; ingestion adds the others."""
+    return _KINDS[table].columns
+
+
 def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the raw tables, rejects and flags; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
@@ -340,6 +345,7 @@ def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFr
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
+            "raw_table": kind.spec.name,
             "row_number": failures.index + 1,
             "symbol": rows[kind.subject],
             "ts": rows["ts"],

@@ -95,19 +95,24 @@ def check_flags(batches: Sequence[BatchResult]) -> dg.AssetCheckResult:
 
 
 def check_sources(reports: "Sequence[Report]") -> dg.AssetCheckResult:
-    """Result of `live_sources_deliver`: what is missing fails it; the tables' metadata say who delivered the rest."""
-    missing = [f"{name} ({report.table})" for report in reports for name in report.missing]
-    failures = [
-        {"table": report.table, "name": name, "sources": said}
+    """Result of `live_sources_deliver`: what is missing fails it, what another source had to deliver is told."""
+    missing = [f"{name} ({', '.join(report.failures[name])})" for report in reports for name in report.missing]
+    others = [
+        f"{name} came from {report.delivered[name].source}"
         for report in reports
-        for name, said in report.failures.items()
+        for name in report.failures
+        if name in report.delivered
     ]
-    others = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+    told = f"nothing came for {_some(missing)}" if missing else _some(others)
     return dg.AssetCheckResult(
         check_name="live_sources_deliver",
         asset_key=_BARS,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"nothing came for {', '.join(missing[:_TOLD])}{others}" if missing else None,
-        metadata={"failures": dg.MetadataValue.json(failures)},
+        description=told or None,
     )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return "; ".join(names[:_TOLD]) + more
