@@ -1,4 +1,4 @@
-"""Bars, splits and dividends from files: cells are read as text, so that a bad row is rejected alone and kept as it was."""
+"""Bars, splits and dividends from files: cells are read as text, so a bad row is rejected alone, as it was."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
