@@ -77,11 +77,11 @@ def ingest_market(folder: Path, symbols: int) -> dict[str, float]:
             bulk(lake.ingest.ingest_delivery)(store, frame, market.name, market.origin)
     bars = store.row_count("raw/bars")
     first, second = (rows for _, rows in pd.concat(newest, ignore_index=True).groupby("ts"))
-    day(lake.ingest.ingest_delivery)(store, first, market.name, market.origin)
+    by_source, *_ = day(lake.ingest.ingest_delivery)(store, first, market.name, market.origin)
     second[list(BAR_COLUMNS)].to_csv(folder / "day.csv", index=False)
-    file(ingest_file)(store, folder / "day.csv")
-    if store.row_count("raw/bars") != bars + len(first) + len(second) or lake.ingest.unbalanced_batches(store):
-        raise RuntimeError("not every bar has landed once")
+    by_file = file(ingest_file)(store, folder / "day.csv")
+    if by_source.accepted != len(first) or by_file.unchanged or lake.ingest.unbalanced_batches(store):
+        raise RuntimeError(f"not every bar has landed once: {by_source}, {by_file}")
     watches = {"bulk": bulk, "validation": validation, "bare": bare, "day": day, "file": file}
     return {"bars": bars, **{name: watch.seconds for name, watch in watches.items()}}
 

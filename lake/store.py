@@ -41,6 +41,7 @@ class Lake:
         self.uri = uri.rstrip("/")
         self.storage_options = storage_options
         self.severities = severities or Severities()
+        self._created: set[str] = set()  # asked for by every ingestion
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Lake":
@@ -68,7 +69,7 @@ class Lake:
         KeyError : the table is not declared in `lake.tables`.
         """
         spec = TABLES[table]
-        if self.exists(table):
+        if table in self._created:
             return
         try:
             DeltaTable.create(
@@ -84,6 +85,7 @@ class Lake:
         except CommitFailedError:  # two at once: the other one has created it
             if not self.exists(table):
                 raise
+        self._created.add(table)
 
     def append(self, table: str, data: pa.Table) -> int:
         """Add rows in one commit and return the new version. The caller has proven that they are new."""
