@@ -27,6 +27,7 @@ from lake.quality import (
     schema_failures,
 )
 from lake.series_rules import series_failures
+from lake.severities import Severities
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, known_bars, splice_failures
@@ -73,6 +74,7 @@ class _Batch:
     source: str
     origin: str
     now: datetime
+    severities: Severities
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ def ingest(
         return BatchResult(earlier[-1]["batch_id"], source, origin, len(rows), 0, len(rows), 0)
     repeats = sum(entry["payload_hash"] == payload_hash for entry in earlier)
     batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
-    batch = _Batch(batch_id, source, origin, datetime.now(UTC))
     severities = lake.severities.overruled() if again else lake.severities
+    batch = _Batch(batch_id, source, origin, datetime.now(UTC), severities)
 
     failures = _unreadable_rows(unreadable)
     if kind.spec is RAW_BARS:
@@ -175,30 +177,22 @@ def ingest(
     failures = join_failures(failures, broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key))
     valid = _without(rows, failures)
 
+    stored = _stored(kind, valid, batch)
     landed = False
     while not landed:
         version = lake.version(table)
         assert version is not None
-        stored = _stored(kind, valid, batch)
         mine, known = _compare(kind, stored, _history(lake, kind, stored, source, version), batch_id)
-        rejected, flags = failures, join_failures()
+        misfits, flags = join_failures(), join_failures()
         if kind.spec is RAW_BARS:
-            rejected = join_failures(failures, splice_failures(lake, _where(valid, ~mine), source))
-            judged = _where(valid, (mine | ~known) & ~valid.index.isin(rejected.index))
-            found = series_failures(judged, partial(known_bars, lake, source), severities)
-            refused = found[(found["severity"] == "reject") & ~found.index.isin(valid.index[mine])]
-            rejected, flags = join_failures(rejected, refused), found.drop(index=refused.index)
+            misfits, flags = _judge_as_series(lake, valid, mine, known, batch)
+        rejected = join_failures(failures, misfits)
         new = ~mine & ~known & ~valid.index.isin(rejected.index)
         landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
 
-    of_batch = pc.field("batch_id") == batch_id
-    if len(rejected) or lake.read("raw/rejects", ["batch_id"], of_batch).num_rows:  # those of an earlier attempt
-        refused = rows.loc[rejected.index]
-        texts = originals(refused.index) if originals else _as_json(refused)
-        rejects = _rejects(kind, batch, refused, rejected, texts)
-        lake.replace("raw/rejects", rejects, f"batch_id = '{batch_id}'")
-    if len(flags) or lake.read("raw/flags", ["batch_id"], of_batch).num_rows:
-        lake.replace("raw/flags", _flags(batch, valid.loc[flags.index], flags), f"batch_id = '{batch_id}'")
+    _write_findings(lake, "raw/rejects", batch, _rejects(kind, batch, rows.loc[rejected.index], rejected, originals))
+    if kind.spec is RAW_BARS:
+        _write_findings(lake, "raw/flags", batch, _flags(batch, valid.loc[flags.index], flags))
     accepted = int(mine.sum() + new.sum())
     unchanged = len(rows) - accepted - len(rejected)
     result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected), flags.index.nunique())
@@ -363,7 +357,33 @@ def _equal(columns: Sequence[str]) -> str:
     return " and ".join(f"rows.{name} is not distinct from history.{name}" for name in columns)
 
 
-def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFrame, texts: pd.Series) -> pa.Table:
+def _judge_as_series(
+    lake: Lake, bars: pd.DataFrame, mine: np.ndarray, known: np.ndarray, batch: _Batch
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What new bars break as part of their series: failures that refuse a bar, and flags on the others.
+
+    What the batch has appended already, `mine`, stays whatever is found now.
+    """
+    misfits = splice_failures(lake, _where(bars, ~mine), batch.source)
+    judged = _where(bars, (mine | ~known) & ~bars.index.isin(misfits.index))
+    found = series_failures(judged, partial(known_bars, lake, batch.source), batch.severities)
+    refused = found[(found["severity"] == "reject") & ~found.index.isin(bars.index[mine])]
+    return join_failures(misfits, refused), found.drop(index=refused.index)
+
+
+def _write_findings(lake: Lake, table: str, batch: _Batch, rows: pa.Table) -> None:
+    """Write the rows of a batch in the place of those that an earlier attempt at it has left."""
+    if rows.num_rows or lake.read(table, ["batch_id"], pc.field("batch_id") == batch.id).num_rows:
+        lake.replace(table, rows, f"batch_id = '{batch.id}'")
+
+
+def _rejects(
+    kind: _Kind,
+    batch: _Batch,
+    rows: pd.DataFrame,
+    failures: pd.DataFrame,
+    originals: Callable[[pd.Index], pd.Series] | None,
+) -> pa.Table:
     frame = pd.DataFrame(
         {
             "batch_id": batch.id,
@@ -375,7 +395,7 @@ def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFr
             "ts": rows["ts"],
             "rule": failures["rule"],
             "reason": failures["reason"],
-            "original": texts,
+            "original": originals(rows.index) if originals else _as_json(rows),
             "rejected_at": pd.Timestamp(batch.now),
         }
     )
@@ -396,7 +416,7 @@ def _flags(batch: _Batch, bars: pd.DataFrame, failures: pd.DataFrame) -> pa.Tabl
 
 def _as_json(rows: pd.DataFrame) -> pd.Series:
     lines = rows.to_json(orient="records", lines=True, date_format="iso").splitlines()
-    return pd.Series(lines, index=rows.index, dtype="object")
+    return pd.Series(lines[: len(rows)], index=rows.index, dtype="object")  # of none it is one empty line
 
 
 def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str, now: datetime) -> bool:

@@ -104,7 +104,7 @@ def test_the_same_file_ingested_twice_at_once_lands_once(lake: Lake, tmp_path: P
     bars = walk()
     bars.loc[3, "close"] = -1.0
     path = written(bars, tmp_path / "AAPL.csv")
-    run_at_once(lake, path, path, path)
+    run_at_once(lake, path, path)
     assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1]
     assert unbalanced_batches(lake) == []
 
