@@ -11,6 +11,13 @@ ingest_job = dg.define_asset_job(
     "ingest", selection=dg.AssetSelection.groups("raw"), description="Bring in new bars; the rest of the graph follows."
 )
 
+backfill_job = dg.define_asset_job(
+    "backfill",
+    selection=dg.AssetSelection.groups("raw"),
+    config={"ops": {"raw": {"config": {"backfill": {"start": "2020-01-01", "end": "2024-12-31", "interval": "1d"}}}}},
+    description="Ask the live sources for a past range; launched again, it goes on where it stopped.",
+)
+
 after_the_close = dg.ScheduleDefinition(
     name="after_the_close",
     job=ingest_job,

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from assets_pkg.home import HomeError, prepare
 from lake import s3
 from lake.settings import Settings, get_settings
 from lake.store import Lake
+from lake.tables import TABLES
 
 app = typer.Typer(
     name="lakehouse",
@@ -24,8 +26,20 @@ app = typer.Typer(
 app.add_typer(cli_rejects.app, name="rejects")
 
 _NEEDED_MIB = 1024
+_BITEMPORAL = ", ".join(name.replace("/", ".") for name, spec in TABLES.items() if spec.known_since)
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", help="Stop when the calling process dies.")]
 Alone = Annotated[bool, typer.Option("--alone", help="Nothing else works in this home: end the runs left unfinished.")]
+
+AsOf = Annotated[
+    str,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="Answer with what was known at this time, for example 2026-11-01T12:00 (UTC, unless it has a zone). "
+        f"Bitemporal tables ({_BITEMPORAL}) show the rows that had come in by then, market tables what their SQL makes "
+        "of those, all others their version of that time.",
+    ),
+]
 
 
 @app.command()
@@ -103,12 +117,12 @@ def ingest(
 ) -> None:
     """Ingest files of bars into raw/bars; rejected rows go to raw/rejects with their reason."""
     from lake.landing import ingest_file
-    from lake.sources.failover import declare_instruments
+    from lake.sources.failover import declare_instruments, ordered_sources
     from lake.sources.files import UnreadableFileError
 
     settings = _prepared()
     lake = Lake.from_settings(settings)
-    declare_instruments(lake, settings)
+    declare_instruments(lake, settings, ordered_sources(settings))
     accepted, failed = 0, False
     for path in files:
         try:
@@ -127,29 +141,75 @@ def ingest(
         )
         _print_rejects(lake, batch.batch_id)
     if accepted:
-        import dagster as dg
-
-        from assets_pkg.materialize import report_ingested
-
-        with dg.DagsterInstance.get() as instance:
-            report_ingested(instance, lake)
-        print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
+        _report_ingested(lake)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")],
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session. Default: yesterday.")
+    ] = None,
+    symbols: Annotated[str, typer.Option("--symbols", help="Comma-separated. Default: all of LAKEHOUSE_SOURCES.")] = "",
+    interval: Annotated[str, typer.Option("--interval", help="1d, 1h or 1m.")] = "1d",
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask for what was brought in before too: for late corrections.")
+    ] = False,
+) -> None:
+    """Bring a past range in from the live sources; stopped and started again, it asks for what is missing."""
+    from lake.backfill import BackfillError
+    from lake.backfill import backfill as bring_in
+
+    settings = _prepared()
+    lake = Lake.from_settings(settings)
+    try:
+        report = bring_in(
+            lake,
+            settings,
+            start.date(),
+            end.date() if end else None,
+            symbols=[symbol.strip() for symbol in symbols.split(",") if symbol.strip()],
+            interval=interval,
+            again=again,
+            say=lambda line: print(line, flush=True),
+        )
+    except (BackfillError, KeyError) as error:
+        _fail(str(error.args[0]))
+    if any(batch.accepted for batch in report.batches):
+        _report_ingested(lake)
+    if report.missing:
+        for name in report.missing:
+            print(f"{name}: {'; '.join(report.failures[name])}", file=sys.stderr)
+        _fail(f"{len(report.missing)} of these did not come; the same command asks for them again")
 
 
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="SQL of DuckDB; lake table market/bars reads as market.bars.")],
     rows: Annotated[int, typer.Option(help="Show at most so many rows.")] = 40,
+    as_of: AsOf = "",
 ) -> None:
     """Run SQL over the lake, for example: lakehouse query "select * from market.bars where symbol = 'AAPL'"."""
     import duckdb
 
-    from lake.duck import connect
+    from lake.duck import connect, define_models, utc_time
 
-    with connect(Lake.from_settings(_prepared())) as connection:
+    try:
+        time = utc_time(as_of) if as_of else None
+    except ValueError as error:
+        _fail(str(error))
+    lake = Lake.from_settings(_prepared())
+    models: dict[str, str] = {}
+    if time is not None:
+        from assets_pkg.resources.dbt import model_queries
+
+        models = model_queries()
+    with connect(lake, as_of=time) as connection:
         try:
+            if models:
+                define_models(connection, models)
             relation = connection.sql(sql)
         except duckdb.Error as error:
             _fail(str(error))
@@ -219,6 +279,16 @@ def _follow_parent(wanted: bool) -> None:
 def _fail(message: str) -> None:
     print(f"lakehouse: {message}", file=sys.stderr)
     raise typer.Exit(1)
+
+
+def _report_ingested(lake: Lake) -> None:
+    import dagster as dg
+
+    from assets_pkg.materialize import report_ingested
+
+    with dg.DagsterInstance.get() as instance:
+        report_ingested(instance, lake)
+    print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
 
 
 def _print_rejects(lake: Lake, batch_id: str) -> None:

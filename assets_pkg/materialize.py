@@ -91,7 +91,7 @@ def materialize(
 
 def report_ingested(instance: dg.DagsterInstance, lake: Lake) -> None:
     """Tell Dagster that the raw tables were written outside of a run, so that automation takes it from there."""
-    for table in ("raw/bars", "raw/readings", "raw/rejects", "raw/batches"):
+    for table in ("raw/bars", "raw/readings", "raw/rejects", "raw/batches", "raw/requests"):
         metadata = table_metadata(lake, table)
         instance.report_runless_asset_event(dg.AssetMaterialization(table.split("/"), metadata=metadata))
 

@@ -1,22 +1,32 @@
 """dbt-duckdb plugin: dbt's in-memory DuckDB sees the lake tables as views, and the materialization `delta` writes them.
 
 One snapshot of the lake per dbt invocation: every table is pinned to the version that it had when dbt connected, and a
-model to the version that dbt has just written.
+model to the version that dbt has just written. With the variable `as_of` the snapshot is what was known at that time.
 """
 
-import pyarrow as pa
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
+from dbt_common.exceptions import DbtRuntimeError
 from duckdb import DuckDBPyConnection
 
-from lake import duck, recursion
+from lake import calendars, duck, recursion
 from lake.settings import get_settings
+from lake.slices import changed_slices
 from lake.store import Lake
 from lake.tables import TABLES
 
 
 class Plugin(BasePlugin):
     """The lake of the settings, as dbt sees it."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Take from the profile the time `as_of` which the lake is shown; empty: now."""
+        as_of = plugin_config.get("as_of")
+        self._as_of: datetime | None = duck.utc_time(as_of) if as_of else None
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Show the lake on a new connection. Raw tables are created first: a missing source would stop the build."""
@@ -30,41 +40,63 @@ class Plugin(BasePlugin):
             if table.startswith("raw/"):
                 self._lake.create(table)
         versions = {table: self._lake.version(table) for table in self._lake.tables()}
-        duck.prepare(conn, self._lake, {table: v for table, v in versions.items() if v is not None})
+        duck.prepare(conn, self._lake, {table: v for table, v in versions.items() if v is not None}, self._as_of)
         recursion.register(conn)
+        calendars.register(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Set what a cursor does not inherit from its connection."""
         cursor.execute("set timezone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """Replace a lake table by the rows of a relation, in one commit, and show the new version under its name.
+        """Make a lake table say what a relation says, in one commit, and show the new version under its name.
 
-        Nothing is written when the lake holds the same rows already, so an unchanged table keeps its version.
+        Only the slices in which something changed are written; a table in which nothing did keeps its version. A new
+        table, and one with other columns than before, is written whole.
 
         Parameters
         ----------
-        target_config : `relation` is read, `location.path` names the lake table (`market/bars`), and of the model's
-            `config` its `partition_by` is used when the table is created.
+        target_config : `relation` is read; `location.path` names the lake table (`market/bars`). Of the dictionary
+            `config`, `unique_key` tells the rows apart and `partition_by` partitions the table; `rows` and `slices` are
+            set to the numbers of what was written.
+
+        Raises
+        ------
+        DbtRuntimeError : two rows have the same key, or the relation shows a past state of knowledge.
         """
         assert target_config.location is not None
-        table = target_config.location.path
+        table, config = target_config.location.path, target_config.config
+        if self._as_of is not None:
+            raise DbtRuntimeError(f"{table} as of {self._as_of} is not written: the lake keeps what is known now")
+        key, partition_by = config["unique_key"], config["partition_by"]
         with self._connection.cursor() as cursor:
             self.configure_cursor(cursor)
-            rows = cursor.execute(f"select * from {target_config.relation} order by all").to_arrow_table()
+            cursor.execute(f"create temp table new as select * from {target_config.relation}")
+            _refuse_duplicates(cursor, table, key)
             version = self._lake.version(table)
-            if version is None or _fingerprint(cursor, rows) != self._stored_fingerprint(cursor, table, version):
-                version = self._lake.replace(table, rows, partition_by=target_config.config.get("partition_by"))
+            if version is not None:
+                cursor.execute(f"create temp view old as {duck.scan(self._lake, table, version)}")
+            if version is None or _columns(cursor, "new") != _columns(cursor, "old"):
+                predicate, config["slices"] = None, 1
+            else:
+                slices = changed_slices(cursor, "new", "old", key, partition_by)
+                predicate, config["slices"] = " or ".join(slices), len(slices)
+            config["rows"] = 0
+            if config["slices"]:
+                rows = cursor.execute(f"from new where {predicate or 'true'} order by all").to_arrow_table()
+                version = self._lake.replace(table, rows, predicate, partition_by)
+                config["rows"] = rows.num_rows
             duck.define_view(cursor, self._lake, table, version)
 
-    def _stored_fingerprint(self, cursor: DuckDBPyConnection, table: str, version: int) -> object:
-        duck.define_view(cursor, self._lake, table, version)
-        return _fingerprint(cursor, cursor.execute(f"from {table.replace('/', '.')}").to_arrow_table())
+
+def _refuse_duplicates(cursor: DuckDBPyConnection, table: str, key: Sequence[str]) -> None:
+    columns = ", ".join(key)
+    twice = cursor.execute(f"select {columns} from new group by all having count(*) > 1 order by all").fetchall()
+    if twice:
+        raise DbtRuntimeError(
+            f"{table} is left as it was: {len(twice)} of its keys ({columns}) would have several rows"
+        )
 
 
-def _fingerprint(cursor: DuckDBPyConnection, rows: pa.Table) -> object:
-    """Equal for tables with the same columns and the same rows, in whatever order."""
-    columns = sorted(rows.column_names)
-    types = [str(rows.schema.field(name).type) for name in columns]
-    content = cursor.execute(f"select count(*), sum(hash({', '.join(columns)})) from rows").fetchone()
-    return columns, types, content
+def _columns(cursor: DuckDBPyConnection, relation: str) -> set[tuple[str, str]]:
+    return set(cursor.execute(f"select column_name, column_type from (describe {relation})").fetchall())

@@ -1,28 +1,39 @@
 """DuckDB as a stateless engine: in-memory connections that see every lake table as a view. No shared database file."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from lake.s3 import is_remote
 from lake.store import Lake
+from lake.tables import TABLES
 
 
-def connect(lake: Lake, versions: Mapping[str, int] | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    lake: Lake, versions: Mapping[str, int] | None = None, as_of: datetime | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory connection in which table `market/bars` reads as `market.bars`.
 
     Parameters
     ----------
     versions : lake table to the version that its view shows; newest where absent.
+    as_of : show the lake as it was known at this time; see :func:`define_view`.
     """
     connection = duckdb.connect(":memory:")
-    prepare(connection, lake, versions)
+    prepare(connection, lake, versions, as_of)
     return connection
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, versions: Mapping[str, int] | None = None) -> None:
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    versions: Mapping[str, int] | None = None,
+    as_of: datetime | None = None,
+) -> None:
     """Load the Delta extension from its wheel and define a view for every table of the lake."""
     connection.execute("set global timezone = 'UTC'")
     _load(connection, "delta")
@@ -30,17 +41,81 @@ def prepare(connection: duckdb.DuckDBPyConnection, lake: Lake, versions: Mapping
         _load(connection, "httpfs")
         _create_secret(connection, lake)
     for table in lake.tables():
-        define_view(connection, lake, table, (versions or {}).get(table))
+        define_view(connection, lake, table, (versions or {}).get(table), as_of)
 
 
-def define_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, version: int | None = None) -> None:
-    """(Re)define the view of one lake table, pinned to `version` when it is given."""
-    group, name = table.split("/")
+def define_view(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: str,
+    version: int | None = None,
+    as_of: datetime | None = None,
+) -> None:
+    """(Re)define the view of one lake table, pinned to `version` when it is given.
+
+    As of a time, a bitemporal table shows the rows that were known by then. Of any other table the view shows the
+    version that was the newest then, if the lake still keeps it, and no rows if the table did not exist yet.
+    """
+    rows = scan(lake, table, version)
+    if as_of is not None:
+        spec = TABLES.get(table)
+        if spec is not None and spec.known_since:
+            rows = f"{rows} where {spec.known_since} <= timestamptz '{as_of.isoformat()}'"
+        else:
+            then = lake.version_at(table, as_of)
+            rows = f"{rows} where false" if then is None else scan(lake, table, then)
+    _define(connection, table, rows)
+
+
+def define_models(connection: duckdb.DuckDBPyConnection, queries: Mapping[str, str]) -> None:
+    """Let a connection derive tables itself, from the raw tables that it shows, instead of reading them from the lake.
+
+    Parameters
+    ----------
+    queries : lake table to the SQL that makes it, each after those that it reads.
+    """
+    from lake import recursion  # imports scipy, which plain queries do without
+
+    recursion.register(connection)
+    for table, query in queries.items():
+        _define(connection, table, query)
+
+
+def scan(lake: Lake, table: str, version: int | None = None) -> str:
+    """SQL that reads one lake table, pinned to `version` when it is given."""
     pin = "" if version is None else f", version => {version}"
+    return f"select * from delta_scan({_literal(lake.path(table))}{pin})"
+
+
+def _define(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
+    group, name = table.split("/")
     connection.execute(f'create schema if not exists "{group}"')
-    connection.execute(
-        f'create or replace view "{group}"."{name}" as select * from delta_scan({_literal(lake.path(table))}{pin})'
-    )
+    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
+
+
+def utc_time(text: str) -> datetime:
+    """A time as people write it, in ISO 8601; without a zone it is UTC, and a day alone is its first moment.
+
+    Raises
+    ------
+    ValueError : it is not a time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"'{text}' is not a time; write 2026-11-01, 2026-11-01T12:00 (in UTC) or 2026-11-01T12:00+01:00"
+        ) from None
+    return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def select(sql: str, **tables: pa.Table) -> pa.Table:
+    """Rows of a query over Arrow tables, each under its name."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.execute(sql).to_arrow_table()
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:

@@ -29,13 +29,33 @@ class Series(Provider):
         return tuple(code.strip() for code in self.series.split(",") if code.strip())
 
 
-class Edgar(Provider):
+class BySymbol(Provider):
+    """A provider of what belongs to a symbol: news, fundamentals."""
+
+    symbols: str = Field(default="", description="Comma-separated symbols to ask for. Default: none.")
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """The symbols of `symbols` in upper case."""
+        return tuple(symbol.strip().upper() for symbol in self.symbols.split(",") if symbol.strip())
+
+
+class Edgar(BySymbol):
     """The SEC asks every program to say who runs it."""
 
     contact: str = Field(default="", description="Name and e-mail address, sent as User-Agent.")
     tickers_url: str = Field(
         default="https://www.sec.gov/files/company_tickers.json", description="Where tickers are mapped to companies."
     )
+
+
+class Synthetic(BaseModel):
+    """The made-up market; `LAKEHOUSE_SYNTHETIC__SYMBOLS=50` switches it on."""
+
+    symbols: int = Field(default=0, ge=0, le=9_999, description="Series, `SYN0001` and so on; 0 is off.")
+    sessions: int = Field(default=5_000, gt=0, description="Sessions of history, counted from 2000-01-03.")
+    seed: int = Field(default=0, ge=0, description="Another seed is another market.")
+    minute_symbols: int = Field(default=0, ge=0, description="How many of the series have minute and hour bars too.")
 
 
 def parse_sources(text: str) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.providers import Edgar, Provider, Series, Table, parse_sources
+from lake.providers import BySymbol, Edgar, Provider, Series, Synthetic, Table, parse_sources
 from lake.smtp import Smtp
 
 
@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
     )
+    synthetic: Synthetic = _nested("The synthetic market beside the real prices, off", Synthetic(), "sources.md")
     yahoo: Provider = _provider(
         "Yahoo Finance", Provider(base_url="https://query2.finance.yahoo.com", requests_per_minute=60)
     )
@@ -103,9 +104,9 @@ class Settings(BaseSettings):
         ),
     )
     edgar: Edgar = _provider("SEC EDGAR", Edgar(base_url="https://data.sec.gov", requests_per_minute=300))
-    news: Provider = _provider(
+    news: BySymbol = _provider(
         "The news feed",
-        Provider(
+        BySymbol(
             base_url="https://feeds.finance.yahoo.com/rss/2.0/headline?s={symbol}&region=US&lang=en-US",
             requests_per_minute=30,
         ),

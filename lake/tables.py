@@ -18,6 +18,7 @@ class TableSpec:
     schema : Arrow schema; each field's metadata carries its `description`.
     key : columns that identify a row (in `raw/bars`, together with `ingested_at`).
     partition_by : partition columns of the Delta table.
+    known_since : of a bitemporal (append-only) table, the column that says when the lake learned a row.
     """
 
     name: str
@@ -25,6 +26,7 @@ class TableSpec:
     schema: pa.Schema
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
+    known_since: str = ""
 
 
 def _field(name: str, kind: pa.DataType, description: str, nullable: bool = True) -> pa.Field:
@@ -40,10 +42,12 @@ def _spec(
     name: str,
     description: str,
     fields: Sequence[pa.Field],
+    *,
     key: Sequence[str],
     partition_by: Sequence[str] = (),
+    known_since: str = "",
 ) -> TableSpec:
-    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by))
+    return TableSpec(name, description, pa.schema(fields), tuple(key), tuple(partition_by), known_since)
 
 
 _BATCH_ID = _field("batch_id", pa.string(), "Ingestion batch that brought the row.", nullable=False)
@@ -87,6 +91,7 @@ RAW_BARS = _spec(
     ],
     key=("symbol", "interval", "ts", "source"),
     partition_by=("year",),
+    known_since="ingested_at",
 )
 
 RAW_INSTRUMENTS = _spec(
@@ -97,7 +102,7 @@ RAW_INSTRUMENTS = _spec(
         _field("name", pa.string(), "Full name.", nullable=False),
         _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
         _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
-        _field("calendar", pa.string(), "Exchange calendar (ISO 10383 market code).", nullable=False),
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
         _field("source", pa.string(), "Preferred source of the series.", nullable=False),
         _field(
             "fallbacks",
@@ -105,11 +110,47 @@ RAW_INSTRUMENTS = _spec(
             "Sources, comma-separated, that may continue the series where the preferred one fails; empty: none.",
             nullable=False,
         ),
+        _field(
+            "ends_at", UTC_TIMESTAMP, "Last session that the preferred source will ever have; null where it goes on."
+        ),
     ],
     key=("symbol",),
 )
 
+RAW_SESSIONS = _spec(
+    "raw/sessions",
+    "Sessions of every exchange calendar in use, holidays left out, to the end of the present year.",
+    [
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session date at 00:00 UTC.", nullable=False),
+        _field("opens_at", UTC_TIMESTAMP, "Opening.", nullable=False),
+        _field("closes_at", UTC_TIMESTAMP, "Close.", nullable=False),
+        _field("break_starts_at", UTC_TIMESTAMP, "Start of the lunch break; null where there is none."),
+        _field("break_ends_at", UTC_TIMESTAMP, "End of the lunch break; null where there is none."),
+        _field("early_close", pa.bool_(), "Whether it closes earlier than usual (a half day).", nullable=False),
+        _field("timezone", pa.string(), "Time zone of the exchange (IANA name).", nullable=False),
+    ],
+    key=("calendar", "ts"),
+)
+
 _INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
+
+RAW_CORPORATE_ACTIONS = _spec(
+    "raw/corporate_actions",
+    "Every version of every split and dividend that any source ever delivered. Append-only; a correction is a new row.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Ex-date at 00:00 UTC.", nullable=False),
+        _field("kind", pa.string(), "split or dividend.", nullable=False),
+        _field("value", pa.float64(), "New shares per old one; cash per share.", nullable=False),
+        _field("currency", pa.string(), "ISO 4217 code of a dividend; null for a split."),
+        _SOURCE,
+        _BATCH_ID,
+        _INGESTED_AT,
+    ],
+    key=("symbol", "kind", "ts", "source"),
+    known_since="ingested_at",
+)
 
 RAW_MACRO = _spec(
     "raw/macro",
@@ -128,6 +169,7 @@ RAW_MACRO = _spec(
         _INGESTED_AT,
     ],
     key=("series", "ts", "released_at", "source"),
+    known_since="ingested_at",
 )
 
 RAW_FUNDAMENTALS = _spec(
@@ -150,6 +192,7 @@ RAW_FUNDAMENTALS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "concept", "unit", "period_start", "ts", "accession", "source"),
+    known_since="ingested_at",
 )
 
 RAW_NEWS = _spec(
@@ -166,6 +209,7 @@ RAW_NEWS = _spec(
         _INGESTED_AT,
     ],
     key=("symbol", "id", "source"),
+    known_since="ingested_at",
 )
 
 RAW_REJECTS = _spec(
@@ -184,6 +228,7 @@ RAW_REJECTS = _spec(
         _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="rejected_at",
 )
 
 RAW_READINGS = _spec(
@@ -207,6 +252,7 @@ RAW_RESOLUTIONS = _spec(
         _field("resolved_at", UTC_TIMESTAMP, "When it was brought.", nullable=False),
     ],
     key=("batch_id", "row_number"),
+    known_since="resolved_at",
 )
 
 RAW_BATCHES = _spec(
@@ -224,6 +270,23 @@ RAW_BATCHES = _spec(
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
+    known_since="ingested_at",
+)
+
+RAW_REQUESTS = _spec(
+    "raw/requests",
+    "Ranges of bars that backfills have brought in; what is listed here they do not ask for again. Append-only.",
+    [
+        _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
+        _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
+        _field("start", pa.date32(), "First day of the range.", nullable=False),
+        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("source", pa.string(), "Source that delivered it.", nullable=False),
+        _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
+        _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
+        _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
+    ],
+    key=("symbol", "interval", "start", "end", "requested_at"),
 )
 
 PREDICTIONS = _spec(
@@ -320,6 +383,8 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_SESSIONS,
+        RAW_CORPORATE_ACTIONS,
         RAW_MACRO,
         RAW_FUNDAMENTALS,
         RAW_NEWS,
@@ -327,6 +392,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,
+        RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,
         DATA_DRIFT,

@@ -11,6 +11,8 @@ import pytest
 from lake.settings import Settings, get_settings
 from lake.store import Lake
 from tests.graph_kit import Built, Home, build
+from tests.provider_market import Market
+from tests.provider_server import ProviderServer
 from tests.webhook import Webhook
 
 
@@ -33,6 +35,17 @@ def settings(own_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def lake(settings: Settings) -> Lake:
     """The empty lake of those settings."""
     return Lake.from_settings(settings)
+
+
+@pytest.fixture
+def market(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
+    """Two running providers of bars, to which the settings lead."""
+    server = ProviderServer()
+    market = Market(server)
+    for name, value in market.variables.items():
+        monkeypatch.setenv(name, value)
+    yield market
+    server.close()
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
 
 
 PROVIDERS = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Provider)}
-PLAIN = [name for name in Settings.model_fields if name not in PROVIDERS | {"mlflow_tracking_uri", "sources", "smtp"}]
+OTHERS = PROVIDERS | {"mlflow_tracking_uri", "sources", "smtp", "synthetic"}
+PLAIN = [name for name in Settings.model_fields if name not in OTHERS]
 
 
 @pytest.mark.parametrize("field", PLAIN)

@@ -1,6 +1,6 @@
 """Failover: a symbol comes from the first source that delivers what fits, and the row and the report say so."""
 
-from collections.abc import Iterator
+from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -10,67 +10,13 @@ import pytest
 
 from lake.ingest import ingest, unbalanced_batches
 from lake.settings import Settings, get_settings
-from lake.sources.failover import ingest_bars, ingest_live, ingest_macro
-from lake.sources.http import Patience
+from lake.sources.failover import Report, ingest_bars, ingest_live, ingest_live_rows
 from lake.splice import current_series
 from lake.store import Lake
 from tests.bars import walk
 from tests.provider_cases import CASES
-from tests.provider_server import Answer, ProviderServer, Request
-
-QUICK = Patience(attempts=1, backoff=0.01)
-FIRST, SECOND = "nasdaq_data_link", "alpha_vantage"
-
-
-class Market:
-    """Two providers on one server: what each of them knows, and whether it is up."""
-
-    def __init__(self, server: ProviderServer) -> None:
-        self.server = server
-        self.bars: dict[str, pd.DataFrame] = {}
-        self.down: set[str] = set()
-        server.answer = self._answer
-
-    def _answer(self, request: Request) -> Any:
-        name = SECOND if request.path == "/query" else FIRST
-        if name in self.down:
-            return Answer("<html>", 503)
-        symbol = request.query.get("symbol") or request.query["ticker"]
-        bars = self.bars.get(name, walk()[:0])
-        bars = bars[bars["symbol"] == symbol]
-        return self._nasdaq(bars, request) if name == FIRST else self._alpha_vantage(bars)
-
-    @staticmethod
-    def _nasdaq(bars: pd.DataFrame, request: Request) -> Any:
-        bars = bars[bars["ts"] >= pd.Timestamp(request.query.get("date.gte", "1990-01-01"), tz="UTC")]
-        columns = ["date", "open", "high", "low", "close", "adj_close", "volume"]
-        rows = bars.assign(date=bars["ts"].dt.strftime("%Y-%m-%d"))[columns].to_numpy().tolist()
-        return {
-            "datatable": {"data": rows, "columns": [{"name": name} for name in columns]},
-            "meta": {"next_cursor_id": None},
-        }
-
-    @staticmethod
-    def _alpha_vantage(bars: pd.DataFrame) -> Any:
-        names = {"1. open": "open", "2. high": "high", "3. low": "low", "4. close": "close", "6. volume": "volume"}
-        series = {
-            f"{bar['ts']:%Y-%m-%d}": {theirs: str(bar[ours]) for theirs, ours in names.items()}
-            for bar in bars.to_dict(orient="records")
-        }
-        return {"Meta Data": {}, "Time Series (Daily)": series}
-
-
-@pytest.fixture
-def market(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
-    server = ProviderServer()
-    for name in (FIRST, SECOND, "bcrp", "fred"):
-        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__BASE_URL", server.url)
-        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__REQUESTS_PER_MINUTE", "1000000")
-    for name in (FIRST, SECOND):
-        monkeypatch.setenv(f"LAKEHOUSE_{name.upper()}__KEY", "k")
-    monkeypatch.setenv("LAKEHOUSE_SOURCES", f"AAPL, NEWCO: {FIRST}, {SECOND}")
-    yield Market(server)
-    server.close()
+from tests.provider_market import FIRST, QUICK, SECOND, Market
+from tests.provider_server import Answer, Request
 
 
 @pytest.fixture
@@ -78,24 +24,27 @@ def known(lake: Lake, market: Market) -> Lake:
     """A lake that has 50 sessions of AAPL and NEWCO from their preferred source."""
     market.bars[FIRST] = pd.concat([walk()[:50], walk("NEWCO", seed=1)[:50]])
     report = ingest_live(lake, get_settings(), patience=QUICK)
-    assert report.delivered == {"AAPL": FIRST, "NEWCO": FIRST}
+    assert sources(report) == {"AAPL": FIRST, "NEWCO": FIRST}
     assert report.failures == {}
     return lake
 
 
+def sources(report: Report) -> dict[str, str]:
+    return {symbol: delivery.source for symbol, delivery in report.delivered.items()}
+
+
 def by_source(lake: Lake, symbol: str = "AAPL") -> dict[str, int]:
-    series = current_series(lake, pd.array([symbol]).to_numpy())
-    return {str(source): int(rows) for source, rows in series["source"].value_counts().items()}
+    return dict(Counter(current_series(lake, pd.array([symbol]).to_numpy())["source"].to_pylist()))
 
 
 def test_when_the_first_source_is_down_the_second_continues_the_series(known: Lake, market: Market) -> None:
     market.down = {FIRST}
     market.bars[SECOND] = walk()
     report = ingest_live(known, get_settings(), patience=QUICK)
-    assert report.delivered["AAPL"] == SECOND
+    assert sources(report) == {"AAPL": SECOND}
     assert report.failures["AAPL"] == [f"{FIRST}: AAPL: HTTP 503"]
     assert by_source(known) == {FIRST: 50, SECOND: 10}
-    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    series = current_series(known, pd.array(["AAPL"]).to_numpy()).to_pandas()
     assert series["close"].tolist() == walk()["close"].tolist()
     assert unbalanced_batches(known) == []
     assert report.missing == ("NEWCO",)
@@ -106,7 +55,7 @@ def test_what_the_preferred_source_delivers_later_takes_its_place(known: Lake, m
     market.down, market.bars[SECOND] = {FIRST}, walk()
     ingest_live(known, get_settings(), patience=QUICK)
     market.down, market.bars[FIRST] = set(), walk()
-    assert ingest_live(known, get_settings(), patience=QUICK).delivered["AAPL"] == FIRST
+    assert sources(ingest_live(known, get_settings(), patience=QUICK))["AAPL"] == FIRST
     assert by_source(known) == {FIRST: 60}
 
 
@@ -135,7 +84,7 @@ def test_a_dividend_fetches_the_whole_series_again(known: Lake, market: Market) 
     paid = walk()
     market.bars[FIRST] = paid.assign(adj_close=paid["close"].where(paid.index >= 55, paid["close"] * 0.99))
     ingest_live(known, get_settings(), patience=QUICK)
-    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    series = current_series(known, pd.array(["AAPL"]).to_numpy()).to_pandas()
     ratio = (series["adj_close"] / series["close"]).round(6).tolist()
     assert ratio == [0.99] * 55 + [1.0] * 5
 
@@ -204,11 +153,11 @@ def test_macro_series_are_kept_by_vintage(
         return CASES["fred" if request.path == "/series/observations" else "bcrp"].answer(request)
 
     market.server.answer = answer
-    report = ingest_macro(lake, get_settings(), patience=QUICK)
-    assert report.missing == ("PD12301MD",)
-    assert [(batch.source, batch.accepted) for batch in report.batches] == [("bcrp", 2), ("fred", 3)]
-    again = ingest_macro(lake, get_settings(), patience=QUICK)
-    assert [(batch.accepted, batch.unchanged) for batch in again.batches] == [(0, 2), (0, 3)]
+    bcrp, fred = ingest_live_rows(lake, get_settings(), patience=QUICK)
+    assert (bcrp.table, bcrp.missing, fred.missing) == ("raw/macro", ("PD12301MD",), ())
+    assert [(batch.source, batch.accepted) for batch in bcrp.batches + fred.batches] == [("bcrp", 2), ("fred", 3)]
+    again = [batch for report in ingest_live_rows(lake, get_settings(), patience=QUICK) for batch in report.batches]
+    assert [(batch.accepted, batch.unchanged) for batch in again] == [(0, 2), (0, 3)]
     known_on = pc.field("released_at") <= pd.Timestamp("2024-02-01", tz="UTC").to_pydatetime()
     assert lake.read("raw/macro", ["value"], known_on)["value"].to_pylist() == [3.3]
     assert unbalanced_batches(lake) == []

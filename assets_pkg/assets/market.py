@@ -1,21 +1,27 @@
 """market: what dbt builds, current bars, indicators and model features; dbt's tests become asset checks."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.compute as pc
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
-from assets_pkg.metadata import data_version, picture, table_metadata
+from assets_pkg.metadata import data_version, markdown_table, picture, table_metadata
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.findings import FINDINGS, worst_findings
 from lake.store import Lake
 
 FEATURES = "market/features"
 """The table that models, forecasts and monitoring read."""
+
+DAILY = pc.field("interval") == "1d"
+"""The rows of it that they read: their horizons and windows are sessions."""
 
 
 class Translator(DagsterDbtTranslator):
@@ -60,21 +66,42 @@ def market_assets(manifest: Path) -> dg.AssetsDefinition:
                 events.extend(invocation.stream())
             except Exception as error:
                 failure = error
+            written = _written(Path(target) / "run_results.json")
             for event in events:
-                yield _with_lake_metadata(context, lakehouse.lake, event)
+                yield _with_lake_metadata(context, lakehouse.lake, event, written)
             if failure is not None:
                 raise failure
 
     return market
 
 
-def _with_lake_metadata(context: dg.AssetExecutionContext, lake: Lake, event: Any) -> Any:
+def _written(run_results: Path) -> dict[str, dict[str, Any]]:
+    """What dbt says that each model has written, by the id of the model; nothing where dbt did not get so far."""
+    if not run_results.exists():
+        return {}
+    results = json.loads(run_results.read_text())["results"]
+    return {
+        result["unique_id"]: {
+            "rewritten rows": result["adapter_response"]["rows_affected"],
+            "rewritten": result["adapter_response"]["_message"],
+        }
+        for result in results
+        if "rows_affected" in result["adapter_response"]
+    }
+
+
+def _with_lake_metadata(
+    context: dg.AssetExecutionContext, lake: Lake, event: Any, written: Mapping[str, dict[str, Any]]
+) -> Any:
     if not isinstance(event, dg.Output):
         return event
     table = "/".join(context.asset_key_for_output(event.output_name).path)
-    metadata = {**event.metadata, **table_metadata(lake, table)}
+    model = str(event.metadata["unique_id"].value)
+    metadata = {**event.metadata, **table_metadata(lake, table), **written.get(model, {})}
     if table == "market/indicators":
         metadata["price and indicators"] = picture(_overview(lake))
+    elif table in FINDINGS:
+        metadata["findings"] = markdown_table(worst_findings(lake, table))
     return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))
 
 
@@ -87,7 +114,10 @@ def _overview(lake: Lake) -> bytes:
             """
             select symbol, ts, close_adj, sma_50, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal
             from market.indicators join market.bars using (symbol, interval, ts)
-            where symbol = (select min(symbol) from market.bars where ts = (select max(ts) from market.bars))
+            where interval = '1d' and symbol = (
+                select min(symbol) from market.bars
+                where interval = '1d' and ts = (select max(ts) from market.bars where interval = '1d')
+            )
             order by ts
             """
         ).df()

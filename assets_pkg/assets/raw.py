@@ -1,18 +1,25 @@
 """raw: bars as the sources delivered them, what was rejected, and the ledger of both."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import NEW_BATCHES, column_schema, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.calendars import write_sessions
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
 from lake.tables import TABLES
 
+if TYPE_CHECKING:
+    from lake.sources.failover import Report
+
+_SHOWN = 500  # rows of a table in the metadata
 _OWNERS = ["team:data-engineering"]
 
 
@@ -31,6 +38,8 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/sessions", set(), ["raw/bars", "raw/instruments"]),
+    _spec("raw/corporate_actions", {"pandera"}, ["raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
     _spec("raw/news", set()),
@@ -38,7 +47,24 @@ _SPECS = [
     _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
     _spec("raw/resolutions", set(), ["raw/rejects"]),
     _spec("raw/batches", set(), ["raw/instruments"]),
+    _spec("raw/requests", set(), ["raw/instruments"]),
 ]
+
+
+class Backfill(dg.Config):
+    """A past range to ask the live sources for."""
+
+    start: str = Field(description="First session: 2020-01-01.")
+    end: str | None = Field(default=None, description="Last session. Default: yesterday.")
+    symbols: list[str] = Field(default=[], description="Some of the live symbols. Default: all of LAKEHOUSE_SOURCES.")
+    interval: str = Field(default="1d", description="1d, 1h or 1m.")
+    again: bool = Field(default=False, description="Ask for what an earlier backfill has brought too.")
+
+
+class RawConfig(dg.Config):
+    """What a run brings in: what is new, or a past range instead."""
+
+    backfill: Backfill | None = None
 
 
 @dg.multi_asset(
@@ -48,29 +74,71 @@ _SPECS = [
     pool="raw",
 )
 def raw(
-    context: dg.AssetExecutionContext, lakehouse: LakehouseResource
+    context: dg.AssetExecutionContext, config: RawConfig, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Bring in the embedded prices, what live sources the settings name, and every file in the landing folder."""
-    from lake.sources.failover import ingest_live, ingest_macro
-
-    settings, lake = lakehouse.settings, lakehouse.lake
-    reports = [ingest_live(lake, settings), ingest_macro(lake, settings)]
-    batches = [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
-    batches += [batch for report in reports for batch in report.batches]
-    batches += Landing(settings).ingest(lake)
+    """Bring in the embedded prices, what the settings ask of others, every file that has landed; or a past range."""
+    lake = lakehouse.lake
+    if config.backfill:
+        reports = [_backfill(context, lakehouse, config.backfill)]
+        batches = reports[0].batches
+    else:
+        reports, batches = _increment(lakehouse)
     for batch in batches:
         context.log.info(str(batch))
+    write_sessions(lake)
     new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
-    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches)), NEW_BATCHES: dg.MetadataValue.json(new)}
+    ledger = {
+        "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
+        NEW_BATCHES: dg.MetadataValue.json(new),
+    }
     for table in ("/".join(spec.key.path) for spec in _SPECS):
-        yield table_result(lake, table, ledger if table == "raw/batches" else None)
+        found = [report for report in reports if report.table == table and (report.delivered or report.failures)]
+        sources = {"sources": _sources_table(found)} if found else None
+        yield table_result(lake, table, ledger if table == "raw/batches" else sources)
     yield from check_raw(lake)
     yield check_sources(reports)
 
 
-def _ledger_table(batches: list[BatchResult]) -> str:
-    rows = [
-        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} |" for b in batches
-    ]
-    header = ["| source | origin | received | accepted | unchanged | rejected |", "|---|---|---|---|---|---|"]
-    return "\n".join(header + rows)
+def _backfill(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, config: Backfill) -> "Report":
+    from lake.backfill import backfill
+
+    return backfill(
+        lakehouse.lake,
+        lakehouse.settings,
+        date.fromisoformat(config.start),
+        date.fromisoformat(config.end) if config.end else None,
+        symbols=config.symbols,
+        interval=config.interval,
+        again=config.again,
+        say=context.log.info,
+    )
+
+
+def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list[BatchResult]]:
+    from lake.sources.failover import ingest_live, ingest_live_rows
+    from lake.sources.synthetic import ingest_synthetic
+
+    settings, lake = lakehouse.settings, lakehouse.lake
+    reports = [ingest_live(lake, settings), *ingest_live_rows(lake, settings)]
+    batches = [batch for report in reports for batch in report.batches]
+    batches += [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
+    batches += ingest_synthetic(lake, settings.synthetic)
+    batches += Landing(settings).ingest(lake)
+    return reports, batches
+
+
+def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:
+    """Which source each symbol or series came from, those first where something failed."""
+    rows = []
+    for report in reports:
+        for name in sorted({*report.delivered, *report.failures}, key=lambda name: (name not in report.failures, name)):
+            found = report.delivered.get(name)
+            rows.append(
+                {
+                    "symbol or series": name,
+                    "source": found.source if found else "**none**",
+                    "rows": f"{found.rows:,}" if found else "0",
+                    "tried in vain": "<br>".join(report.failures.get(name, ())),
+                }
+            )
+    return markdown_table(rows, _SHOWN)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets_pkg.metadata import markdown_table
+from lake.calendars import STALE_SESSIONS, stale_series
 from lake.ingest import unbalanced_batches
 from lake.quality import BARS, schema_failures
 from lake.sources.base import BAR_COLUMNS
@@ -14,6 +16,7 @@ from lake.store import Lake
 if TYPE_CHECKING:
     from lake.sources.failover import Report
 
+_TOLD = 10  # symbols that an alert names
 _BARS, _BATCHES = dg.AssetKey(["raw", "bars"]), dg.AssetKey(["raw", "batches"])
 
 RAW_CHECKS = [
@@ -26,7 +29,13 @@ RAW_CHECKS = [
     dg.AssetCheckSpec(
         "live_sources_deliver",
         asset=_BARS,
-        description="Every live symbol and macro series of the settings came from one of its sources.",
+        description="Every symbol and series that the run asked for came from one of its live sources.",
+    ),
+    dg.AssetCheckSpec(
+        "series_are_fresh",
+        asset=_BARS,
+        description="No instrument is without bars, and no series lags more than "
+        f"{STALE_SESSIONS} sessions behind its calendar or the end that its source declares.",
     ),
     dg.AssetCheckSpec(
         "ledger_balances",
@@ -48,6 +57,15 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
         passed=failures.empty,
         metadata={"rows": len(bars), "failures": len(failures), "first": dg.MetadataValue.json(first)},
     )
+    stale = stale_series(lake)
+    yield dg.AssetCheckResult(
+        check_name="series_are_fresh",
+        asset_key=_BARS,
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(dict.fromkeys(row["symbol"] for row in stale[:20])) or None,
+        metadata={"series": len(stale), "stale": markdown_table(stale)},
+    )
     unbalanced = unbalanced_batches(lake)
     yield dg.AssetCheckResult(
         check_name="ledger_balances",
@@ -58,14 +76,19 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
 
 
 def check_sources(reports: "Sequence[Report]") -> dg.AssetCheckResult:
-    """Result of `live_sources_deliver`: what is missing fails it, what another source had to deliver is listed."""
-    missing = [name for report in reports for name in report.missing]
-    failures = {name: found for report in reports for name, found in report.failures.items()}
+    """Result of `live_sources_deliver`: what is missing fails it; the tables' metadata say who delivered the rest."""
+    missing = [f"{name} ({report.table})" for report in reports for name in report.missing]
+    failures = [
+        {"table": report.table, "name": name, "sources": said}
+        for report in reports
+        for name, said in report.failures.items()
+    ]
+    others = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
     return dg.AssetCheckResult(
         check_name="live_sources_deliver",
         asset_key=_BARS,
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"nothing came for {', '.join(missing)}" if missing else None,
+        description=f"nothing came for {', '.join(missing[:_TOLD])}{others}" if missing else None,
         metadata={"failures": dg.MetadataValue.json(failures)},
     )

@@ -1,9 +1,12 @@
-"""dbt as a resource: the project's manifest, parsed when a file has changed, and a CLI without start-up detours."""
+"""dbt as a resource: the project's manifest, parsed when a file has changed, its SQL, and a CLI without detours."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from packaging.version import Version
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 MANIFEST = PROJECT_DIR / "target" / "manifest.json"
+_PARSED = "partial_parse.msgpack"
 _DBT = Path(sys.executable).with_name("dbt")
 _GENERATED = {"target", "logs"}
 
@@ -56,13 +60,38 @@ def ensure_manifest() -> Path:
     return MANIFEST
 
 
+def model_queries() -> dict[str, str]:
+    """The SQL of every model by the lake table that it makes, each after those that it reads.
+
+    Raises
+    ------
+    RuntimeError : dbt cannot compile the project; the message carries dbt's own words.
+    """
+    ensure_manifest()
+    with tempfile.TemporaryDirectory(prefix="dbt-") as target:
+        shutil.copy(MANIFEST.with_name(_PARSED), target)  # so that dbt need not parse again
+        _dbt("compile", "--select", "config.materialized:delta", target=target)
+        nodes = json.loads(Path(target, MANIFEST.name).read_text())["nodes"]
+    models = {name: node for name, node in nodes.items() if node["config"]["materialized"] == "delta"}
+    order = TopologicalSorter({name: node["depends_on"]["nodes"] for name, node in models.items()}).static_order()
+    return {
+        f"{models[name]['schema']}/{models[name]['name']}": models[name]["compiled_code"]
+        for name in order
+        if name in models
+    }
+
+
 def _parse() -> None:
     MANIFEST.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=MANIFEST.parent, prefix="parse-") as target:
-        project, to = os.fspath(PROJECT_DIR), target
-        place = ["--project-dir", project, "--profiles-dir", project, "--target-path", to, "--log-path", to]
-        done = subprocess.run([_DBT, "--quiet", "parse", *place], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"dbt cannot parse {PROJECT_DIR.name}:\n{done.stdout}{done.stderr}")
-        for name in ("partial_parse.msgpack", "manifest.json"):  # the manifest last: it says that all is there
+        _dbt("parse", target=target)
+        for name in (_PARSED, MANIFEST.name):  # the manifest last: it says that all is there
             os.replace(Path(target) / name, MANIFEST.with_name(name))
+
+
+def _dbt(command: str, *options: str, target: str) -> None:
+    project = os.fspath(PROJECT_DIR)
+    place = ["--project-dir", project, "--profiles-dir", project, "--target-path", target, "--log-path", target]
+    done = subprocess.run([_DBT, "--quiet", command, *options, *place], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"dbt cannot {command} {PROJECT_DIR.name}:\n{done.stdout}{done.stderr}")

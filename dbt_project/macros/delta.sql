@@ -1,7 +1,7 @@
 {#
-  Materialization `delta`: the model's rows replace its Delta table in one commit, then a view of the new version takes
-  the model's name, so that models and tests later in the same run read what was written. With `--empty` the lake is
-  left alone.
+  Materialization `delta`: in one commit the model's Delta table gets the rows that changed, told apart by `unique_key`;
+  then a view of the new version takes the model's name, so that models and tests later in the same run read what was
+  written. dbt reports the rows that were written. With `--empty` the lake is left alone.
 #}
 {% materialization delta, adapter="duckdb" %}
     {%- set target = this.incorporate(type="view") -%}
@@ -22,8 +22,11 @@
 
     {% if not flags.EMPTY %}
         {% set table = target.schema ~ "/" ~ target.identifier %}
-        {% do adapter.store_relation("dbt_plugin", query, [], table, "delta", config) %}
+        {% set written = {"unique_key": config.require("unique_key"), "partition_by": config.get("partition_by", [])} %}
+        {% do adapter.store_relation("dbt_plugin", query, [], table, "delta", written) %}
         {% do adapter.drop_relation(query) %}
+        {% set message = "rows: " ~ written.rows ~ ", slices: " ~ written.slices %}
+        {% do store_raw_result("main", message=message, code=none, rows_affected=written.rows) %}
     {% endif %}
 
     {{ run_hooks(post_hooks) }}

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 import pandas as pd
@@ -12,6 +12,8 @@ from lake.sources.http import Client
 
 NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
+ACTION_COLUMNS = ("dividend", "split")
+"""What goes ex with a daily bar, beside it where a source delivers both: cash and new shares per old share."""
 INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.Timedelta(minutes=1)}
 
 
@@ -19,7 +21,8 @@ INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.T
 class Instrument:
     """A series that a source knows; `source` is the preferred source for the whole of it.
 
-    `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails.
+    `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails. `ends_at` is the
+    last session that the preferred source will ever have; None where it goes on.
     """
 
     symbol: str
@@ -29,6 +32,7 @@ class Instrument:
     calendar: str
     source: str
     fallbacks: str = ""
+    ends_at: datetime | None = None
 
 
 class Source(Protocol):
@@ -114,6 +118,14 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
     return frame
 
 
+def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
+    """The corporate actions that came with daily bars, in the columns of `raw/corporate_actions`."""
+    dividends = bars.assign(kind="dividend", value=bars["dividend"])
+    splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
+    actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)
+    return actions[["symbol", "ts", "kind", "value", "currency"]]
+
+
 def _numbers(cells: pd.Series) -> pd.Series:
     try:
         return cells.astype("float64")  # as Python reads them: pandas' own parser may miss the last bit
@@ -129,8 +141,9 @@ def cut(bars: pd.DataFrame, symbols: Sequence[str], start: date | None, end: dat
     if start is not None:
         keep &= bars["ts"] >= pd.Timestamp(start, tz="UTC")
     if end is not None:
-        keep &= bars["ts"] <= pd.Timestamp(end, tz="UTC")
-    return bars.loc[keep, list(BAR_COLUMNS)].reset_index(drop=True)
+        keep &= bars["ts"] < pd.Timestamp(end, tz="UTC") + pd.Timedelta(days=1)
+    columns = [*BAR_COLUMNS, *(column for column in ACTION_COLUMNS if column in bars)]
+    return bars.loc[keep, columns].reset_index(drop=True)
 
 
 def closes_to_bars(closes: pd.DataFrame, asset_class: str, currency: str = "USD") -> pd.DataFrame:

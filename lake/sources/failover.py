@@ -13,11 +13,23 @@ from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
 from lake.sources.http import Patience, SourceError
+from lake.sources.synthetic import SyntheticSource
 from lake.splice import SPLICE_RULES
 from lake.store import Lake
 
-_OVERLAP = timedelta(days=10)  # calendar days asked for again: corrections, and sessions to compare levels on
+# Asked for again beside what is wanted: corrections, and sessions to compare levels on. The longest weekend has four
+# days, and some providers give a few days only of short intervals.
+_OVERLAP = {"1d": timedelta(days=10), "1h": timedelta(days=4), "1m": timedelta(days=4)}
 _SAME_PRICE = 1e-4
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a source delivered of a symbol or series: how many rows, in which batch (None: there was nothing)."""
+
+    source: str
+    rows: int = 0
+    batch_id: str | None = None
 
 
 @dataclass
@@ -26,13 +38,15 @@ class Report:
 
     Attributes
     ----------
+    table : the raw table that was asked for.
     batches : the ledger entries of the run.
-    delivered : symbol or series to the source that delivered it.
+    delivered : symbol or series to what its source delivered.
     failures : by symbol or series, one sentence for each source that was tried in vain.
     """
 
+    table: str = "raw/bars"
     batches: list[BatchResult] = field(default_factory=list)
-    delivered: dict[str, str] = field(default_factory=dict)
+    delivered: dict[str, Delivery] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -43,6 +57,12 @@ class Report:
     def failed(self, name: str, why: object) -> None:
         """Note that a source was tried in vain."""
         self.failures.setdefault(name, []).append(str(why))
+
+    def include(self, other: "Report", part: str) -> None:
+        """Add the report on a part of what this one is about; its names get that part after them."""
+        self.batches += other.batches
+        self.delivered |= {f"{name} {part}": delivery for name, delivery in other.delivered.items()}
+        self.failures |= {f"{name} {part}": said for name, said in other.failures.items()}
 
 
 @dataclass(frozen=True)
@@ -59,14 +79,24 @@ def ingest_live(lake: Lake, settings: Settings, *, patience: Patience | None = N
     ------
     KeyError : the settings name a source that there is not.
     """
-    by_symbol = _ordered_sources(settings, patience)
-    _declare(lake, settings, by_symbol)
-    return ingest_bars(lake, by_symbol)
+    orders = ordered_sources(settings, patience)
+    declare_instruments(lake, settings, orders)
+    return ingest_bars(lake, orders)
 
 
-def declare_instruments(lake: Lake, settings: Settings) -> None:
-    """Write to `raw/instruments` the embedded series of the universe and the live ones. Raises `KeyError` as above."""
-    _declare(lake, settings, _ordered_sources(settings, None))
+def ordered_sources(settings: Settings, patience: Patience | None = None) -> dict[str, list[LiveBars]]:
+    """The sources of each live symbol of the settings, in order of preference. Raises `KeyError` as above."""
+    orders = settings.source_orders
+    names = dict.fromkeys(name for order in orders.values() for name in order)
+    sources = {name: live_bars(name, settings, patience) for name in names}
+    return {symbol: [sources[name] for name in order] for symbol, order in orders.items()}
+
+
+def declare_instruments(lake: Lake, settings: Settings, orders: Mapping[str, Sequence[LiveBars]]) -> None:
+    """Write to `raw/instruments` the embedded series of the universe, the synthetic and the live ones."""
+    more = {instrument.symbol: instrument for instrument in SyntheticSource(settings.synthetic).instruments}
+    more |= {symbol: _instrument(symbol, order) for symbol, order in orders.items()}
+    write_instruments(lake, settings.universe_symbols, more)
 
 
 def ingest_bars(
@@ -85,8 +115,11 @@ def ingest_bars(
     Parameters
     ----------
     orders : sources of each symbol in order of preference.
-    start : first session. Default: ten days before the last known one, or all that there is. When the prices of those
-        days have changed there has been a split or dividend, and the whole series is fetched again.
+    start : first session. Default: some days before the last known one, or all that there is.
+    end : last session. Default: the newest.
+
+    Where a source knows sessions beside those from `start` to `end`, some days of them are asked for again. Has the
+    oldest of them another price, there was a split or dividend, and all that is known of the series is fetched again.
     """
     create_raw_tables(lake)
     report = Report()
@@ -103,47 +136,35 @@ def ingest_bars(
     return report
 
 
-def ingest_rows(
-    lake: Lake, source: LiveRows, names: Sequence[str], start: date | None = None, end: date | None = None
-) -> Report:
+def ingest_rows(lake: Lake, source: LiveRows, names: Sequence[str]) -> Report:
     """Fetch macro series, or the fundamentals or news of symbols, and ingest them into the raw table of the source."""
-    report = Report()
-    frames = []
+    report = Report(source.table)
+    frames = {}
     for name in names:
         try:
-            frames.append(source.fetch([name], start, end))
-            report.delivered[name] = source.name
+            frames[name] = source.fetch([name], None, None)
         except SourceError as error:
             report.failed(name, error)
-    rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else None
-    if rows is not None:
-        report.batches.append(ingest(lake, rows, source.name, source.origin, table=source.table))
+    rows = [frame for frame in frames.values() if len(frame)]
+    batch = ingest(lake, pd.concat(rows), source.name, source.origin, table=source.table) if rows else None
+    report.batches += [batch] if batch else []
+    for name, frame in frames.items():
+        report.delivered[name] = _delivery(source.name, frame, batch)
     return report
 
 
-def ingest_macro(lake: Lake, settings: Settings, *, patience: Patience | None = None) -> Report:
-    """Bring the macro series of the settings up to date: BCRP's, and FRED's when there is a key."""
-    report = Report()
-    for name, provider in (("bcrp", settings.bcrp), ("fred", settings.fred)):
-        if name == "fred" and provider.key is None:
-            continue
-        part = ingest_rows(lake, live_rows(name, settings, patience), provider.codes)
-        report.batches += part.batches
-        report.delivered |= part.delivered
-        report.failures |= part.failures
-    return report
+def ingest_live_rows(lake: Lake, settings: Settings, *, patience: Patience | None = None) -> list[Report]:
+    """Bring macro series, fundamentals and news of the settings up to date, with a report for each source.
 
-
-def _ordered_sources(settings: Settings, patience: Patience | None) -> dict[str, list[LiveBars]]:
-    orders = settings.source_orders
-    names = dict.fromkeys(name for order in orders.values() for name in order)
-    sources = {name: live_bars(name, settings, patience) for name in names}
-    return {symbol: [sources[name] for name in order] for symbol, order in orders.items()}
-
-
-def _declare(lake: Lake, settings: Settings, by_symbol: Mapping[str, Sequence[LiveBars]]) -> None:
-    live = {symbol: _instrument(symbol, order) for symbol, order in by_symbol.items()}
-    write_instruments(lake, settings.universe_symbols, live)
+    Every source tells all that it has; what is known already adds nothing. FRED is asked once it has a key.
+    """
+    wanted = {
+        "bcrp": settings.bcrp.codes,
+        "fred": settings.fred.codes if settings.fred.key else (),
+        "edgar": settings.edgar.tickers,
+        "news": settings.news.tickers,
+    }
+    return [ingest_rows(lake, live_rows(name, settings, patience), names) for name, names in wanted.items() if names]
 
 
 def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], report: Report, span: _Span) -> None:
@@ -152,12 +173,8 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
     frames = {}
     for symbol, first_choice in preferred.items():
         of_symbol = known[known["symbol"] == symbol]
-        own = of_symbol[of_symbol["source"] == source.name]
-        since = span.start or _since(of_symbol[of_symbol["source"].isin([source.name, first_choice])])
         try:
-            bars = source.fetch([symbol], since, span.end, span.interval)
-            if span.start is None and _repriced(bars, own):
-                bars = source.fetch([symbol], None, span.end, span.interval)
+            bars = _fetch(source, symbol, of_symbol[of_symbol["source"].isin([source.name, first_choice])], span)
         except (SourceError, ValueError) as error:  # ValueError: the source has no such interval
             report.failed(symbol, error)
             continue
@@ -166,16 +183,43 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
             continue
         frames[symbol] = bars
     rows = [bars for bars in frames.values() if len(bars)]
-    refused = {}
-    if rows:
-        batch = ingest(lake, pd.concat(rows), source.name, source.origin)
-        report.batches.append(batch)
-        refused = _refused(lake, batch)
-    for symbol in frames:
+    batch = ingest(lake, pd.concat(rows), source.name, source.origin) if rows else None
+    report.batches += [batch] if batch else []
+    refused = _refused(lake, batch) if batch else {}
+    for symbol, bars in frames.items():
         if symbol in refused:
             report.failed(symbol, f"{source.name}: {symbol}: {refused[symbol]}")
         else:
-            report.delivered[symbol] = source.name
+            report.delivered[symbol] = _delivery(source.name, bars, batch)
+
+
+def _delivery(source: str, rows: pd.DataFrame, batch: BatchResult | None) -> Delivery:
+    return Delivery(source, len(rows), batch.batch_id if batch and len(rows) else None)
+
+
+def _fetch(source: LiveBars, symbol: str, known: pd.DataFrame, span: _Span) -> pd.DataFrame:
+    """Bars of a span and of the known sessions beside it; all that is known again where prices have changed."""
+    start, end = _with_overlap(span, known["ts"])
+    bars = source.fetch([symbol], start, end, span.interval)
+    own = known[known["source"] == source.name]
+    if not _repriced(bars, own):
+        return bars
+    first, last = own["ts"].min().date(), own["ts"].max().date()
+    start, end = min(start or first, first), max(end, last) if end else None
+    return source.fetch([symbol], start, end, span.interval)
+
+
+def _with_overlap(span: _Span, known: pd.Series) -> tuple[date | None, date | None]:
+    """What to ask for; the start of an increment is None, for all that there is, when nothing is known."""
+    overlap = _OVERLAP[span.interval]
+    if span.start is None:
+        return (known.max().date() - overlap if len(known) else None), span.end
+    first = pd.Timestamp(span.start, tz="UTC")
+    start = span.start - overlap if known.between(first - overlap, first, inclusive="left").any() else span.start
+    if span.end is None:
+        return start, None
+    after = pd.Timestamp(span.end, tz="UTC") + timedelta(days=1)
+    return start, span.end + overlap if known.between(after, after + overlap, inclusive="left").any() else span.end
 
 
 def _known(lake: Lake, symbols: Sequence[str], interval: str) -> pd.DataFrame:
@@ -183,14 +227,6 @@ def _known(lake: Lake, symbols: Sequence[str], interval: str) -> pd.DataFrame:
     columns = ["symbol", "ts", "close", "adj_close", "source", "ingested_at"]
     rows = lake.read("raw/bars", columns, condition).to_pandas().sort_values("ingested_at", kind="stable")
     return rows.drop_duplicates(["symbol", "ts", "source"], keep="last")
-
-
-def _since(known: pd.DataFrame) -> date | None:
-    """Start of an increment; None, for all that there is, when nothing is known."""
-    if known.empty:
-        return None
-    last: pd.Timestamp = known["ts"].max()
-    return last.date() - _OVERLAP
 
 
 def _repriced(bars: pd.DataFrame, own: pd.DataFrame) -> bool:

@@ -97,6 +97,7 @@ select
     market.market_scaled_return_5,
     market.market_log_ewma_vol,
     market.market_log_vol_20,
+    own.ts > market.ts as market_filled,
 
     own.ewma_vol,
     own.year
