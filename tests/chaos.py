@@ -109,7 +109,7 @@ def ingestion_rounds(rounds: int, seed: int, folder: Path) -> Iterator[Round]:
 
 
 def materialization_rounds(rounds: int, seed: int, folder: Path) -> Iterator[Round]:
-    """Kill `lakehouse materialize` of raw and market: the command alone and its whole process group in turn."""
+    """Kill `lakehouse materialize` of raw and market: at random the command alone or its process group too."""
     home = new_home(folder / "undisturbed-market")
     done = home.run(*map(str, _MATERIALIZE[1:]))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -117,7 +117,7 @@ def materialization_rounds(rounds: int, seed: int, folder: Path) -> Iterator[Rou
     moments = random.Random(seed)
     for number in range(rounds):
         home = new_home(folder / f"materialization-{number}")
-        group = number % 2 == 1
+        group = moments.random() < 0.5
         what = "lakehouse and its children" if group else "lakehouse alone"
         this = Round(what, moments.randrange(reference.files), moments.uniform(0, 3))
         with _reader(home, reference, this), home.start(*_MATERIALIZE) as started:
