@@ -28,11 +28,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 from deltalake.exceptions import TableNotFoundError
 
-from lake.ingest import ingest_source, unbalanced_batches
+from lake.ingest import ingest_source, unbalanced_batches, write_instruments
 from lake.landing import Landing
 from lake.settings import get_settings
 from lake.sources import EMBEDDED
-from lake.sources.failover import declare_instruments
 from lake.store import Lake
 from tests.graph_kit import LAKEHOUSE, UNIVERSE, Home, rows
 
@@ -44,7 +43,7 @@ _MATERIALIZE = (LAKEHOUSE, "materialize", "--select", "group:raw or group:market
 # than the work that is to be killed.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["lake.landing", "lake.sources.failover", "skfolio.datasets", "arch", "tests.graph_kit"]
+    ["lake.landing", "skfolio.datasets", "arch", "tests.graph_kit"]
 )
 
 
@@ -92,7 +91,9 @@ def new_home(folder: Path) -> Home:
 def ingestion_rounds(rounds: int, seed: int, folder: Path) -> Iterator[Round]:
     """Kill the ingestion of embedded prices and dropped files, as the asset `raw` does it, in a process of its own."""
     home = new_home(folder / "undisturbed")
-    _ingesting(home).join()
+    process = _ingesting(home)
+    process.join()
+    assert process.exitcode == 0
     reference = Undisturbed.of(home)
     moments = random.Random(seed)
     for number in range(rounds):
@@ -104,7 +105,10 @@ def ingestion_rounds(rounds: int, seed: int, folder: Path) -> Iterator[Round]:
             process.kill()
             process.join()
             this.phase = _phase(home)
-            _ingesting(home).join()
+            process = _ingesting(home)
+            process.join()
+            if process.exitcode != 0:
+                this.problems.append("the rerun failed")
         yield _compared(this, home, reference)
 
 
@@ -178,7 +182,7 @@ def _ingest(home: str) -> None:
     os.environ |= {"LAKEHOUSE_HOME": home, "LAKEHOUSE_UNIVERSE": ",".join(UNIVERSE)}
     settings = get_settings()
     lake = Lake.from_settings(settings)
-    declare_instruments(lake, settings)
+    write_instruments(lake, settings.universe_symbols)
     for source in EMBEDDED.values():
         ingest_source(lake, source, settings.universe_symbols)
     Landing(settings).ingest(lake)
