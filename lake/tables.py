@@ -219,6 +219,7 @@ RAW_REJECTS = _spec(
         _BATCH_ID,
         _SOURCE,
         _ORIGIN,
+        _field("raw_table", pa.string(), "Table that the row was for: raw/bars, raw/news ...", nullable=False),
         _field("row_number", pa.int64(), "Position in the batch, counted from 1.", nullable=False),
         _field("symbol", pa.string(), "Ticker or series, where it could be read."),
         _field("ts", UTC_TIMESTAMP, "Session or time, where it could be read."),
@@ -229,6 +230,23 @@ RAW_REJECTS = _spec(
     ],
     key=("batch_id", "row_number"),
     known_since="rejected_at",
+)
+
+RAW_FLAGS = _spec(
+    "raw/flags",
+    "Accepted bars that look wrong in their series, with the rule that they broke. Append-only.",
+    [
+        _BATCH_ID,
+        _SOURCE,
+        _ORIGIN,
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("interval", pa.string(), "Length of the bar.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session or time of the bar.", nullable=False),
+        _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
+        _field("reason", pa.string(), "What looks wrong, in words.", nullable=False),
+        _field("flagged_at", UTC_TIMESTAMP, "When the bar was accepted and flagged.", nullable=False),
+    ],
+    key=("batch_id", "symbol", "interval", "ts", "rule"),
 )
 
 RAW_READINGS = _spec(
@@ -267,6 +285,7 @@ RAW_BATCHES = _spec(
         _field("accepted", pa.int64(), "Rows appended to the raw table.", nullable=False),
         _field("unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False),
         _field("rejected", pa.int64(), "Rows sent to raw/rejects.", nullable=False),
+        _field("flagged", pa.int64(), "Accepted rows with an entry in raw/flags.", nullable=False),
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
@@ -279,14 +298,14 @@ RAW_REQUESTS = _spec(
     [
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
         _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
-        _field("start", pa.date32(), "First day of the range.", nullable=False),
-        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("range_start", pa.date32(), "First day of the range.", nullable=False),
+        _field("range_end", pa.date32(), "Last day of the range.", nullable=False),
         _field("source", pa.string(), "Source that delivered it.", nullable=False),
         _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
         _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
         _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
     ],
-    key=("symbol", "interval", "start", "end", "requested_at"),
+    key=("symbol", "interval", "range_start", "range_end", "requested_at"),
 )
 
 PREDICTIONS = _spec(
@@ -389,6 +408,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_FUNDAMENTALS,
         RAW_NEWS,
         RAW_REJECTS,
+        RAW_FLAGS,
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,

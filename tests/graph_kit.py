@@ -23,10 +23,10 @@ from lake.store import Lake
 ROOT = Path(__file__).resolve().parents[1]
 LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
 UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
-ASSETS = 23
-BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at", "rejected_at"}
+ASSETS = 27
 _LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
 _CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
+BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at", "rejected_at"}
 
 
 @dataclass(frozen=True)

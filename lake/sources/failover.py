@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from lake.ingest import BatchResult, create_raw_tables, ingest, write_instruments
+from lake.ingest import BatchResult, create_raw_tables, ingest, ingest_delivery, write_instruments
 from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
@@ -21,6 +21,7 @@ from lake.store import Lake
 # days, and some providers give a few days only of short intervals.
 _OVERLAP = {"1d": timedelta(days=10), "1h": timedelta(days=4), "1m": timedelta(days=4)}
 _SAME_PRICE = 1e-4
+_MISFITS = (*SPLICE_RULES, "currency_change")  # what the next source may do better
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,9 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
             continue
         frames[symbol] = bars
     rows = [bars for bars in frames.values() if len(bars)]
-    batch = ingest(lake, pd.concat(rows), source.name, source.origin) if rows else None
-    report.batches += [batch] if batch else []
+    batches = ingest_delivery(lake, pd.concat(rows), source.name, source.origin) if rows else []
+    report.batches += batches
+    batch = batches[0] if batches else None
     refused = _refused(lake, batch) if batch else {}
     for symbol, bars in frames.items():
         if symbol in refused:
@@ -243,7 +245,7 @@ def _repriced(bars: pd.DataFrame, own: pd.DataFrame) -> bool:
 
 def _refused(lake: Lake, batch: BatchResult) -> dict[str, str]:
     """Symbols whose bars of a batch did not fit the series, with the reason."""
-    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(SPLICE_RULES))
+    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(_MISFITS))
     rows = lake.read("raw/rejects", ["symbol", "reason"], condition).to_pylist()
     return {row["symbol"]: row["reason"] for row in rows}
 
