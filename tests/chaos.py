@@ -42,9 +42,7 @@ _MATERIALIZE = (LAKEHOUSE, "materialize", "--select", "group:raw or group:market
 # Children are forked from a server that has imported everything and started no thread: imports would take longer
 # than the work that is to be killed.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["lake.landing", "skfolio.datasets", "arch", "tests.graph_kit"]
-)
+_PROCESSES.set_forkserver_preload(["lake.landing", "skfolio.datasets", "arch", "tests.graph_kit"])
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,15 @@ UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
 ASSETS = 27
 _LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
 _CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
-BOOKKEEPING = {"ingested_at", "dagster_run_id", "mlflow_run_id", "created_at", "decided_at", "rejected_at"}
+BOOKKEEPING = {
+    "ingested_at",
+    "dagster_run_id",
+    "mlflow_run_id",
+    "created_at",
+    "decided_at",
+    "rejected_at",
+    "flagged_at",
+}
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,11 @@ def test_a_file_is_not_lost_when_the_store_goes_before_it_is_moved(home: Home, s
     class StopsTheStore(Lake):
         """A lake after whose last write for a file the store of the landing folder is gone."""
 
-        def append(self, table: str, data: pa.Table) -> int:
-            version = super().append(table, data)
+        def append_new(self, table: str, data: pa.Table) -> int:
+            new = super().append_new(table, data)
             if table == "raw/readings":
                 server.stop()
-            return version
+            return new
 
     settings = home.settings
     folder = Folder(settings.landing_uri, settings)
