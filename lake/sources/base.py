@@ -80,6 +80,10 @@ class LiveBars(ABC):
             bars[bars["ts"].isna() | (bars["ts"] + INTERVALS[interval] <= pd.Timestamp.now("UTC"))], (), start, end
         )
 
+    def calendar_of(self, symbol: str) -> str:
+        """Exchange calendar of a symbol."""
+        return self.calendar
+
     @abstractmethod
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
         """Rows of one symbol: `ts`, and what the provider has of the other columns, numbers also as text."""
@@ -120,7 +124,7 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
 
 def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
     """The corporate actions that came beside daily bars, in the columns of `raw/corporate_actions`."""
-    bars = bars[bars["interval"] == "1d"]
+    bars = bars[(bars["interval"] == "1d") & (bars["dividend"].fillna(0).ne(0) | bars["split"].fillna(1).ne(1))]
     dividends = bars.assign(kind="dividend", value=bars["dividend"])
     splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
     actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)
