@@ -86,17 +86,7 @@ def backup(settings: Settings, destination: str) -> Manifest:
     files = {}
     if database is not None and database.exists():
         files[_REGISTRY] = _copy(_snapshot(database), target, _REGISTRY)
-    needed: set[str] = set()
-    plan: dict[str, tuple[Folder, str]] = {}
-    for table, version in tables.items():
-        folder = Folder(lake.path(table), settings)
-        newest, all_files = _files_of_table(folder, version)
-        needed |= {f"lake/{table}/{path}" for path in newest}
-        plan |= {f"lake/{table}/{path}": (folder, path) for path in all_files}
-    for name, uri in _folders(settings).items():
-        if name != "lake":
-            folder = Folder(uri, settings)
-            plan |= {f"{name}/{path}": (folder, path) for path in folder.files()}
+    plan, needed = _plan(settings, tables)
 
     def copy(name: str) -> File | None:
         folder, path = plan[name]
@@ -186,6 +176,23 @@ def _folders(settings: Settings) -> dict[str, str]:
         "reports": settings.reports_uri,
         "catalog": settings.catalog_uri,
     }
+
+
+def _plan(settings: Settings, tables: Mapping[str, int]) -> tuple[dict[str, tuple[Folder, str]], set[str]]:
+    """Where each file of the backup is now, by its name in it; and names of those without which it would be none."""
+    plan: dict[str, tuple[Folder, str]] = {}
+    needed: set[str] = set()
+    lake = Lake.from_settings(settings)
+    for table, version in tables.items():
+        folder = Folder(lake.path(table), settings)
+        newest, everything = _files_of_table(folder, version)
+        needed |= {f"lake/{table}/{path}" for path in newest}
+        plan |= {f"lake/{table}/{path}": (folder, path) for path in everything}
+    for name, uri in _folders(settings).items():
+        if name != "lake":
+            folder = Folder(uri, settings)
+            plan |= {f"{name}/{path}": (folder, path) for path in folder.files()}
+    return plan, needed
 
 
 def _files_of_table(folder: Folder, version: int) -> tuple[set[str], set[str]]:

@@ -200,6 +200,9 @@ def test_the_real_tables_keep_what_models_and_forecasts_were_made_from(
     monkeypatch.setenv("LAKEHOUSE_HOME", str(home.path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", home.settings.mlflow_tracking_uri)
     settings, lake = home.settings, home.lake
+    for table in lake.tables():
+        configuration = DeltaTable(lake.path(table)).metadata().configuration
+        assert configuration == {"delta.enableExpiredLogCleanup": "false"}, table
     pins = pinned_versions(lake, Registry(settings))
     assert pins == {"market/features": {0}}
     features = ordered(lake.read("market/features"))
