@@ -137,7 +137,7 @@ def known_series(lake: Lake, bars: pd.DataFrame, rows: int) -> pa.Table:
     first = first.to_pydatetime()
     recent = current_series(lake, symbols, first - timedelta(days=10 + 1.6 * sessions))
     earlier = recent.filter(pc.field("ts") < first).group_by(_SERIES).aggregate([([], "count_all")]).to_pandas()
-    wanted = bars[_SERIES].drop_duplicates().astype("object").merge(earlier, how="left")
+    wanted = bars[_SERIES].dropna().drop_duplicates().astype("object").merge(earlier, how="left")
     short = wanted.loc[~(wanted["count_all"] >= rows), "symbol"].unique()
     if not len(short):
         return recent
