@@ -11,7 +11,7 @@ import pyarrow as pa
 from lake.files import Folder
 from lake.ingest import BatchResult, ingest, ingest_unreadable
 from lake.settings import Settings
-from lake.sources.files import SUFFIXES, UnreadableFileError, read_bars
+from lake.sources.files import SUFFIXES, UnreadableFileError, holds_actions, read_actions, read_bars, read_cells
 from lake.sources.files.cells import MAX_BYTES
 from lake.sources.files.mapping import SUFFIX as MAPPING_SUFFIX
 from lake.sources.files.mapping import FileMapping, find_mapping
@@ -85,7 +85,12 @@ def ingest_file(lake: Lake, path: Path) -> BatchResult:
 
 def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping | None = None) -> BatchResult:
     """Ingest the content of a CSV or Parquet file called `name`. Raises `UnreadableFileError`."""
-    read = read_bars(io.BytesIO(content), name, mapping)
+    cells, inner = read_cells(io.BytesIO(content), name, mapping)
+    if holds_actions(cells):
+        rows, unreadable = read_actions(cells, name)
+        table = "raw/corporate_actions"
+        return ingest(lake, rows, FILE_SOURCE, name, table=table, originals=cells.originals, unreadable=unreadable)
+    read = read_bars(cells, inner, mapping)
     result = ingest(lake, read.bars, FILE_SOURCE, name, originals=read.cells.originals, unreadable=read.unreadable)
     row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
     lake.append_new("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))

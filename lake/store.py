@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds  # imports pandas, which the API does without
 
 _COMMIT_ATTEMPTS = 8
+# The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
 class Lake:
@@ -76,6 +78,7 @@ class Lake:
                 partition_by=list(spec.partition_by) or None,
                 name=table,
                 description=spec.description,
+                configuration=_CONFIGURATION,
                 storage_options=self.storage_options,
             )
         except CommitFailedError:  # two at once: the other one has created it
@@ -155,10 +158,18 @@ class Lake:
         dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset(filesystem=self._filesystem(table))
         return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
 
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Rows of the newest version of a table, a part at a time, for tables that do not fit into memory."""
+    def parts(self, table: str, columns: Sequence[str], rows: int = 1_000_000) -> Iterator[pa.Table]:
+        """Rows of the newest version of a table, about so many at a time, where all would not fit into memory."""
         dataset: ds.Dataset = self._table(table).to_pyarrow_dataset(filesystem=self._filesystem(table))
-        yield from dataset.to_batches(columns=list(columns))
+        part, held = [], 0
+        for batch in dataset.to_batches(columns=list(columns), fragment_readahead=2):
+            part.append(batch)
+            held += batch.num_rows
+            if held >= rows:
+                yield pa.Table.from_batches(part)
+                part, held = [], 0
+        if held:
+            yield pa.Table.from_batches(part)
 
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""
@@ -219,6 +230,7 @@ class Lake:
         write_deltalake(
             self.path(table) if version is None else self._table(table, version),
             data,
+            configuration=_CONFIGURATION,
             storage_options=self.storage_options,
             commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0),
             **options,  # type: ignore[call-overload]
