@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lake.duck import connect
 from lake.settings import Settings
 from lake.store import Lake
 from lake.tables import TABLES, field_description
+from tests.s3_kit import S3Server
 
 
 def instruments(*symbols: str, source: str = "skfolio") -> pa.Table:
@@ -36,21 +36,11 @@ def any_lake(request: pytest.FixtureRequest, settings: Settings, monkeypatch: py
     if request.param == "local":
         yield Lake.from_settings(settings)
         return
-    import s3fs
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    server = S3Server()
     bucket = f"market-{uuid.uuid4()}"  # moto keeps its buckets as long as the process lives
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "LAKEHOUSE_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "LAKEHOUSE_LAKE_URI": f"s3://{bucket}/lake",
-    }.items():
+    server.client().create_bucket(Bucket=bucket)
+    for name, value in server.variables(bucket).items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True).mkdir(bucket)
     yield Lake.from_settings(Settings())
     server.stop()
 
@@ -74,6 +64,15 @@ def test_create_append_replace_read_and_version(any_lake: Lake) -> None:
     assert any_lake.row_count("raw/instruments", version=0) == 0
     assert any_lake.tables() == ["raw/instruments"]
     assert "calendar" in any_lake.columns("raw/instruments")
+
+
+def test_rows_are_added_upon_the_version_that_they_were_compared_with_or_not_at_all(any_lake: Lake) -> None:
+    any_lake.create("raw/instruments")
+    assert any_lake.append_at("raw/instruments", instruments("AAPL"), 0)
+    assert not any_lake.append_at("raw/instruments", instruments("AAPL"), 0)
+    assert any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")) == 1
+    assert any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")) == 0
+    assert sorted(any_lake.read("raw/instruments")["symbol"].to_pylist()) == ["AAPL", "MSFT"]
 
 
 def test_duckdb_sees_every_table_as_a_view_and_can_pin_a_version(any_lake: Lake) -> None:
@@ -104,6 +103,22 @@ def test_two_writers_at_once_both_land(lake: Lake) -> None:
     for thread in threads:
         thread.join()
     assert sorted(lake.read("raw/instruments")["symbol"].to_pylist()) == ["A", "B", "C", "D", "E", "F"]
+
+
+def test_many_that_create_a_table_and_add_the_same_rows_at_once_add_them_once(any_lake: Lake) -> None:
+    added: list[int] = []
+
+    def add() -> None:
+        any_lake.create("raw/instruments")
+        added.append(any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")))
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(added) == [0, 0, 0, 2]
+    assert any_lake.row_count("raw/instruments") == 2
 
 
 def test_a_missing_column_and_a_null_key_are_refused(lake: Lake) -> None:
