@@ -268,6 +268,7 @@ RAW_REQUESTS = _spec(
         _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
     ],
     key=("symbol", "interval", "start", "end", "requested_at"),
+    known_since="requested_at",
 )
 
 PREDICTIONS = _spec(
