@@ -12,6 +12,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     from assets_pkg.assets.market import market_assets
     from assets_pkg.assets.models import MODELS
     from assets_pkg.automation import SCHEDULES, SENSORS, backfill_job, ingest_job
+    from assets_pkg.checks.market import MARKET_CHECKS
     from assets_pkg.resources.dbt import dbt_resource, ensure_manifest
     from assets_pkg.resources.lakehouse import LakehouseResource
     from assets_pkg.resources.mlflow import MlflowResource
@@ -29,6 +30,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             monitoring.data_drift,
             catalog.dbt_docs,
         ],
+        asset_checks=MARKET_CHECKS,
         jobs=[everything, ingest_job, backfill_job],
         schedules=SCHEDULES,
         sensors=SENSORS,

@@ -1,7 +1,8 @@
 """What every materialisation tells: rows, columns, the lake version it wrote, and a picture where people would look."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time
 from typing import Any
 
 import dagster as dg
@@ -58,3 +59,20 @@ def table_result(
 def picture(png: bytes) -> dg.MetadataValue:
     """A PNG shown in the asset's metadata."""
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], most: int = 20) -> dg.MetadataValue:
+    """The first rows as a table in the UI, and how many more there are."""
+    if not rows:
+        return dg.MetadataValue.md("none")
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(map(_cell, row.values()) for row in rows[:most])]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return dg.MetadataValue.md(text + (f"\n\n... and {len(rows) - most} more" if len(rows) > most else ""))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d}" if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|")

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from lake.s3 import is_remote
 from lake.store import Lake
@@ -63,33 +64,20 @@ def define_view(
         else:
             then = lake.version_at(table, as_of)
             rows = f"{rows} where false" if then is None else scan(lake, table, then)
-    _define(connection, table, rows)
+    create_view(connection, table, rows)
 
 
-def define_models(connection: duckdb.DuckDBPyConnection, queries: Mapping[str, str]) -> None:
-    """Let a connection derive tables itself, from the raw tables that it shows, instead of reading them from the lake.
-
-    Parameters
-    ----------
-    queries : lake table to the SQL that makes it, each after those that it reads.
-    """
-    from lake import recursion  # imports scipy, which plain queries do without
-
-    recursion.register(connection)
-    for table, query in queries.items():
-        _define(connection, table, query)
+def create_view(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
+    """(Re)define the view that has a lake table's name."""
+    group, name = table.split("/")
+    connection.execute(f'create schema if not exists "{group}"')
+    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
 
 
 def scan(lake: Lake, table: str, version: int | None = None) -> str:
     """SQL that reads one lake table, pinned to `version` when it is given."""
     pin = "" if version is None else f", version => {version}"
     return f"select * from delta_scan({_literal(lake.path(table))}{pin})"
-
-
-def _define(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
-    group, name = table.split("/")
-    connection.execute(f'create schema if not exists "{group}"')
-    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
 
 
 def utc_time(text: str) -> datetime:
@@ -106,6 +94,15 @@ def utc_time(text: str) -> datetime:
             f"'{text}' is not a time; write 2026-11-01, 2026-11-01T12:00 (in UTC) or 2026-11-01T12:00+01:00"
         ) from None
     return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def select(sql: str, **tables: pa.Table) -> pa.Table:
+    """Rows of a query over Arrow tables, each under its name."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.execute(sql).to_arrow_table()
 
 
 def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:

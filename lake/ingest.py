@@ -1,6 +1,7 @@
 """From delivered rows to the raw tables: validate, compare with what is known, append, and balance the ledger."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -11,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
+from lake.duck import select
 from lake.quality import BARS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
 from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
-from lake.store import Lake
+from lake.store import Lake, among
 from lake.tables import (
     RAW_BARS,
     RAW_BATCHES,
@@ -76,6 +78,10 @@ class _Kind:
     def subject(self) -> str:
         return self.key[0]
 
+    @property
+    def text(self) -> list[str]:
+        return [name for name in self.columns if pa.types.is_string(self.spec.schema.field(name).type)]
+
 
 _KINDS = {
     kind.spec.name: kind
@@ -119,7 +125,8 @@ def ingest(
     """Append what is new of a batch to its raw table, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
 
     A crash at any point is repaired by ingesting the batch again: its id follows from its content, the ledger is
-    written last, and rows that an earlier attempt appended are recognised by that id.
+    written last, and rows that an earlier attempt appended are recognised by that id. Any number of ingestions may run
+    at once: rows are appended to the very version that they were compared with, else they are compared again.
 
     Parameters
     ----------
@@ -133,35 +140,46 @@ def ingest(
     """
     create_raw_tables(lake)
     kind = _KINDS[table]
-    rows = rows.reset_index(drop=True)
+    rows = rows.reset_index(drop=True).astype(dict.fromkeys(kind.text, "category"))
     payload_hash = _payload_hash(kind, rows, unreadable, originals)
-    ledger = lake.read("raw/batches", filters=pc.field("source") == source).to_pandas().sort_values("ingested_at")
-    if len(ledger) and ledger["payload_hash"].iloc[-1] == payload_hash and not again:
-        last = ledger.iloc[-1]
-        return BatchResult(str(last["batch_id"]), source, origin, len(rows), 0, len(rows), 0)
-    repeats = int((ledger["payload_hash"] == payload_hash).sum())
+    ledger = lake.read("raw/batches", ["batch_id", "payload_hash", "ingested_at"], pc.field("source") == source)
+    earlier = ledger.sort_by("ingested_at").to_pylist()
+    if earlier and earlier[-1]["payload_hash"] == payload_hash and not again:
+        return BatchResult(earlier[-1]["batch_id"], source, origin, len(rows), 0, len(rows), 0)
+    repeats = sum(entry["payload_hash"] == payload_hash for entry in earlier)
     batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
     batch = _Batch(batch_id, source, origin, datetime.now(UTC))
 
-    rejected = _unreadable_rows(unreadable)
+    failures = _unreadable_rows(unreadable)
     if kind.spec is RAW_BARS:
         rows = complete_adj_close(lake, rows)
-    readable = rows.drop(index=rejected.index)
-    rejected = join_failures(rejected, broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key))
-    valid = rows.drop(index=rejected.index)
-    if kind.spec is RAW_BARS:
-        rejected = join_failures(rejected, splice_failures(lake, valid, source))
-        valid = rows.drop(index=rejected.index)
-    known = _latest_versions(lake, kind, source, valid[kind.subject].unique())
-    changed, appended_before = _compare(kind, valid, known, batch_id)
+    readable = _without(rows, failures)
+    failures = join_failures(failures, broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key))
+    valid = _without(rows, failures)
 
-    if len(rejected):
-        _write_rejects(lake, batch, rows.assign(subject=rows[kind.subject]), rejected, originals)
-    if len(changed):
-        lake.append(table, _stamped(kind, changed, batch))
-    accepted = len(changed) + appended_before
-    result = BatchResult(batch_id, source, origin, len(rows), accepted, len(valid) - accepted, len(rejected))
-    _write_ledger(lake, result, payload_hash, batch.now)
+    landed = False
+    while not landed:
+        version = lake.version(table)
+        assert version is not None
+        stored = _stored(kind, valid, batch)
+        mine, known = _compare(kind, stored, _history(lake, kind, stored, source, version), batch_id)
+        rejected = failures
+        if kind.spec is RAW_BARS:
+            rejected = join_failures(failures, splice_failures(lake, valid[~mine] if mine.any() else valid, source))
+        new = ~mine & ~known & ~valid.index.isin(rejected.index)
+        landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
+
+    of_batch = pc.field("batch_id") == batch_id
+    if len(rejected) or lake.read("raw/rejects", ["batch_id"], of_batch).num_rows:  # those of an earlier attempt
+        refused = rows.loc[rejected.index]
+        texts = originals(refused.index) if originals else _as_json(refused)
+        rejects = _rejects(kind, batch, refused, rejected, texts)
+        lake.replace("raw/rejects", rejects, f"batch_id = '{batch_id}'")
+    accepted = int(mine.sum() + new.sum())
+    unchanged = len(rows) - accepted - len(rejected)
+    result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected))
+    if not _write_ledger(lake, result, payload_hash, batch.now):  # the same rows were ingested at once
+        return replace(result, accepted=0, unchanged=len(rows), rejected=0)
     return result
 
 
@@ -183,8 +201,7 @@ def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
     others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
-        if not lake.exists(spec.name):
-            lake.create(spec.name)
+        lake.create(spec.name)
 
 
 def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str, Instrument] | None = None) -> int:
@@ -199,7 +216,9 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
     for symbol, instrument in (more or {}).items():
         known = wanted.get(symbol, instrument)
-        wanted[symbol] = replace(known, source=instrument.source, fallbacks=instrument.fallbacks)
+        wanted[symbol] = replace(
+            known, source=instrument.source, fallbacks=instrument.fallbacks, ends_at=instrument.ends_at
+        )
     table = pa.Table.from_pylist([vars(instrument) for instrument in wanted.values()], schema=RAW_INSTRUMENTS.schema)
     if not lake.read("raw/instruments").sort_by("symbol").equals(table.sort_by("symbol")):
         return lake.replace("raw/instruments", table)
@@ -212,9 +231,15 @@ def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the rows in the raw tables and rejects; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
     wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
+    wrong |= set(ledger.index[ledger.index.duplicated()])
     for column, tables in (("accepted", tuple(_KINDS)), ("rejected", ("raw/rejects",))):
-        found = pd.concat([lake.read(table, ["batch_id"]).to_pandas()["batch_id"] for table in tables])
-        both = ledger[column].to_frame().join(found.value_counts().rename("rows"), how="outer").fillna(0)
+        found: Counter[str] = Counter()
+        for table in tables:
+            for part in lake.batches(table, ["batch_id"]):
+                found.update(
+                    {entry["values"]: entry["counts"] for entry in part["batch_id"].value_counts().to_pylist()}
+                )
+        both = ledger[column].to_frame().join(pd.Series(found, name="rows", dtype="int64"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
 
@@ -225,14 +250,12 @@ def _payload_hash(
     unreadable: pd.Series | None,
     originals: Callable[[pd.Index], pd.Series] | None,
 ) -> str:
-    frame = rows[kind.columns]
-    if unreadable is not None:
-        frame = frame.assign(unreadable=unreadable.fillna(""), original="")
-        broken = unreadable.index[unreadable.notna()]
-        if originals is not None and len(broken):  # what could not be read differs in its text alone
-            frame.loc[broken, "original"] = originals(broken)
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
-    return hashlib.sha256(hashes.tobytes()).hexdigest()
+    digest = hashlib.sha256(pd.util.hash_pandas_object(rows[kind.columns], index=False).to_numpy().tobytes())
+    broken = _unreadable_rows(unreadable)
+    if len(broken):
+        texts = broken["reason"] if originals is None else originals(broken.index)  # may differ in its text alone
+        digest.update(pd.util.hash_pandas_object(texts).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
@@ -241,66 +264,80 @@ def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
     return join_failures(unreadable.dropna().to_frame("reason").assign(rule="unreadable"))
 
 
-def _latest_versions(lake: Lake, kind: _Kind, source: str, subjects: np.ndarray) -> pd.DataFrame:
-    condition = (pc.field("source") == source) & pc.field(kind.subject).isin(pa.array(subjects, pa.string()))
-    columns = [*kind.columns, "batch_id", "ingested_at"]
-    history = lake.read(kind.spec.name, columns=columns, filters=condition).to_pandas()
-    return history.sort_values("ingested_at", kind="stable").drop_duplicates(kind.key, keep="last")
+def _without(rows: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop(index=failures.index) if len(failures) else rows
 
 
-def _compare(kind: _Kind, valid: pd.DataFrame, known: pd.DataFrame, batch_id: str) -> tuple[pd.DataFrame, int]:
-    """Rows that differ from the latest version of their key, and how many rows an earlier attempt has appended."""
-    both = valid.reset_index().merge(known, on=kind.key, how="left", suffixes=("", "_known")).set_index("index")
-    same = both["batch_id"].notna()
-    for column in kind.columns:
-        if column not in kind.key:
-            old, new = both[f"{column}_known"], both[column]
-            same &= (old == new).fillna(False).astype(bool) | (old.isna() & new.isna())
-    appended_before = int((same & (both["batch_id"] == batch_id)).sum())
-    return valid.loc[both.index[~same]], appended_before
+def _stored(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
+    """Rows as their raw table keeps them."""
+    delivered = pa.Table.from_pandas(rows[kind.columns], preserve_index=False)
+    columns = dict(zip(delivered.column_names, delivered.columns, strict=True))
+    columns["year"] = pc.year(columns["ts"])
+    for name, value in (("source", batch.source), ("batch_id", batch.id), ("ingested_at", batch.now)):
+        columns[name] = pa.repeat(pa.scalar(value), len(rows))
+    return pa.table({name: columns[name] for name in kind.spec.schema.names}).cast(kind.spec.schema)
 
 
-def _stamped(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
-    rows = rows.assign(
-        source=batch.source,
-        batch_id=batch.id,
-        ingested_at=pd.Timestamp(batch.now),
-        year=rows["ts"].dt.year,
-    )
-    schema = kind.spec.schema
-    return pa.Table.from_pandas(rows[schema.names], preserve_index=False).cast(schema)
+def _history(lake: Lake, kind: _Kind, rows: pa.Table, source: str, version: int) -> pa.Table:
+    """Every version that the source has delivered of these rows, and more: what costs little to read."""
+    condition = (pc.field("source") == source) & among(kind.subject, rows[kind.subject])
+    if "ts" in kind.key:
+        ends = pc.min_max(rows["ts"])
+        condition &= (pc.field("ts") >= ends["min"]) & (pc.field("ts") <= ends["max"])
+    return lake.read(kind.spec.name, [*kind.columns, "batch_id", "ingested_at"], condition, version)
 
 
-def _write_rejects(
-    lake: Lake,
-    batch: _Batch,
-    rows: pd.DataFrame,
-    rejected: pd.DataFrame,
-    originals: Callable[[pd.Index], pd.Series] | None,
-) -> None:
-    rows = rows.loc[rejected.index]
-    if originals is None:
-        text = rows.drop(columns="subject").apply(lambda row: row.to_json(date_format="iso"), axis=1)
-    else:
-        text = originals(rejected.index)
+def _compare(kind: _Kind, rows: pa.Table, history: pa.Table, batch_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows an earlier attempt at the batch has appended, and which are as the latest version of their key."""
+    mine, known = np.zeros((2, rows.num_rows), dtype=bool)
+    if history.num_rows:
+        values = [name for name in kind.columns if name not in kind.key]
+        found = select(
+            f"""
+            select
+                row_number,
+                bool_or(history.batch_id = '{batch_id}') as mine,
+                arg_max({_equal(values)}, (history.ingested_at, history.batch_id)) as known
+            from rows
+            join history on {_equal(kind.key)}
+            group by row_number
+            """,
+            rows=rows.append_column("row_number", pa.array(np.arange(rows.num_rows))),
+            history=history,
+        )
+        number = found["row_number"].to_numpy()
+        mine[number], known[number] = found["mine"].to_numpy(), found["known"].to_numpy()
+    return mine, known
+
+
+def _equal(columns: Sequence[str]) -> str:
+    return " and ".join(f"rows.{name} is not distinct from history.{name}" for name in columns)
+
+
+def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFrame, texts: pd.Series) -> pa.Table:
     frame = pd.DataFrame(
         {
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
-            "row_number": rejected.index + 1,
-            "symbol": rows["subject"],
+            "row_number": failures.index + 1,
+            "symbol": rows[kind.subject],
             "ts": rows["ts"],
-            "rule": rejected["rule"],
-            "reason": rejected["reason"],
-            "original": text,
+            "rule": failures["rule"],
+            "reason": failures["reason"],
+            "original": texts,
             "rejected_at": pd.Timestamp(batch.now),
         }
     )
-    table = pa.Table.from_pandas(frame, preserve_index=False).cast(RAW_REJECTS.schema)
-    lake.replace("raw/rejects", table, predicate=f"batch_id = '{batch.id}'")
+    return pa.Table.from_pandas(frame, preserve_index=False).cast(RAW_REJECTS.schema)
 
 
-def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str, now: datetime) -> None:
+def _as_json(rows: pd.DataFrame) -> pd.Series:
+    lines = rows.to_json(orient="records", lines=True, date_format="iso").splitlines()
+    return pd.Series(lines, index=rows.index, dtype="object")
+
+
+def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str, now: datetime) -> bool:
+    """Whether the entry is new: another process may have ingested the same rows at the same time."""
     row = {**vars(result), "payload_hash": payload_hash, "ingested_at": now}
-    lake.append("raw/batches", pa.Table.from_pylist([row], schema=RAW_BATCHES.schema))
+    return bool(lake.append_new("raw/batches", pa.Table.from_pylist([row], schema=RAW_BATCHES.schema)))

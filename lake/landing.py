@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lake.files import Folder
 from lake.ingest import BatchResult, ingest, ingest_unreadable
@@ -88,9 +87,8 @@ def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping |
     """Ingest the content of a CSV or Parquet file called `name`. Raises `UnreadableFileError`."""
     read = read_bars(io.BytesIO(content), name, mapping)
     result = ingest(lake, read.bars, FILE_SOURCE, name, originals=read.cells.originals, unreadable=read.unreadable)
-    if not lake.read("raw/readings", ["batch_id"], pc.field("batch_id") == result.batch_id).num_rows:
-        row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
-        lake.append("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))
+    row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
+    lake.append_new("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))
     return result
 
 

@@ -9,21 +9,23 @@ import pandera.pandas as pa
 # Sessions open at :00, :15 or :30, and hourly bars count from there.
 _GRIDS = {"1d": "1D", "1h": "15min", "1m": "1min"}
 
+# Text columns are categories: a rule then looks at each distinct value once, not at every row.
 _PRICE = [
     pa.Check.gt(0, name="price_positive", error="prices must be above 0"),
     pa.Check.lt(float("inf"), name="price_finite", error="prices must be finite"),
 ]
 
 _SYMBOL = pa.Column(
-    str,
+    pa.Category,
     pa.Check.str_matches(
         r"^[A-Z0-9^][A-Z0-9.^=_-]{0,31}$",
         name="symbol_form",
         error="symbol must be 1 to 32 of A-Z 0-9 . ^ = _ -",
     ),
+    coerce=True,
 )
 _TS = pd.DatetimeTZDtype("ns", "UTC")
-_TEXT = pa.Column(str)
+_TEXT = pa.Column(pa.Category, coerce=True)
 _VALUE = pa.Column(
     float, pa.Check(lambda value: value.abs() < float("inf"), name="value_finite", error="value must be finite")
 )
@@ -41,10 +43,11 @@ def _on_grid(bars: pd.DataFrame) -> pd.Series:
 BARS = pa.DataFrameSchema(
     {
         "symbol": _SYMBOL,
-        "asset_class": pa.Column(str),
+        "asset_class": _TEXT,
         "interval": pa.Column(
-            str,
+            pa.Category,
             pa.Check.isin(list(_GRIDS), name="interval_known", error=f"interval must be one of {', '.join(_GRIDS)}"),
+            coerce=True,
         ),
         "ts": pa.Column(_TS),
         "open": pa.Column(float, _PRICE, nullable=True),
@@ -60,7 +63,7 @@ BARS = pa.DataFrameSchema(
             ],
             nullable=True,
         ),
-        "currency": pa.Column(str),
+        "currency": _TEXT,
     },
     checks=[
         pa.Check(
@@ -99,7 +102,9 @@ CORPORATE_ACTIONS = pa.DataFrameSchema(
             ),
         ),
         "kind": pa.Column(
-            str, pa.Check.isin(["split", "dividend"], name="kind_known", error="kind must be split or dividend")
+            pa.Category,
+            pa.Check.isin(["split", "dividend"], name="kind_known", error="kind must be split or dividend"),
+            coerce=True,
         ),
         "value": pa.Column(
             float,
@@ -146,10 +151,10 @@ def broken_rules(
     -------
     Frame indexed like the bad rows of `bars`, with the columns `rule` and `reason`.
     """
-    failures = [schema_failures(bars, schema), _flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
+    failures = [schema_failures(bars, schema), flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
     duplicated = bars.duplicated(list(key), keep="last")
     same = f"{', '.join(key[:-1])} and {key[-1]}"
-    failures.append(_flag(duplicated, "duplicate_key", f"a later row of the batch has the same {same}"))
+    failures.append(flag(duplicated, "duplicate_key", f"a later row of the batch has the same {same}"))
     found = join_failures(*failures)
     return found[~found.index.duplicated()]
 
@@ -191,5 +196,6 @@ def _all_checks(schema: pa.DataFrameSchema) -> list[pa.Check]:
     return [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
 
 
-def _flag(bad: pd.Series, rule: str, reason: str) -> pd.DataFrame:
+def flag(bad: pd.Series, rule: str, reason: str) -> pd.DataFrame:
+    """Failures of the rows where `bad` is true."""
     return pd.DataFrame({"rule": rule, "reason": reason}, index=bad.index[bad])

@@ -177,7 +177,7 @@ def _replay(lake: Lake, rejects: pd.DataFrame, cells: Cells, what: str) -> Repla
         for number in resolved
     ]
     if entries:
-        lake.append("raw/resolutions", pa.Table.from_pylist(entries, schema=RAW_RESOLUTIONS.schema))
+        lake.append_new("raw/resolutions", pa.Table.from_pylist(entries, schema=RAW_RESOLUTIONS.schema))
     return Replay(result, batch_id, len(resolved))
 
 

@@ -1,12 +1,17 @@
 """Whether bars of one source continue a series of another: levels must agree, the first new return be plausible."""
 
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.quality import join_failures
-from lake.store import Lake
+from lake.duck import select
+from lake.quality import flag, join_failures
+from lake.store import Lake, among
 
 FILE_SOURCE = "file"
 SPLICE_RULES = ("level_mismatch", "gap_before_series", "implausible_return")
@@ -14,7 +19,65 @@ _LEVEL_TOLERANCE = 0.05  # of the close, on sessions that both have
 _PLAUSIBLE_SIGMAS = 8.0  # daily returns of 25 years and 32 series stay within 14; a missed split of 2:1 is over 30
 _PLAUSIBLE_FLOOR = 0.05
 _VOLATILITY_ROWS = 250
+_BARS_A_SESSION = {"1d": 1, "1h": 6, "1m": 200}  # at least
 _SERIES = ["symbol", "interval"]
+
+_CURRENT = """
+select symbol, interval, ts, close, adj_close, source
+from versions
+left join (select symbol, source as preferred, fallbacks from instruments) using (symbol)
+where source in ('file', preferred) or list_contains(string_split(fallbacks, ','), source)
+qualify row_number() over (
+    partition by symbol, interval, ts
+    order by coalesce(source in ('file', preferred), false) desc, ingested_at desc, batch_id desc
+) = 1
+order by symbol, interval, ts
+"""
+
+_EVIDENCE = f"""
+with firsts as (
+    select symbol, interval, min(ts) as ts, arg_min(close, ts) as close, arg_min(adj_close, ts) as adj_close
+    from judged
+    group by all
+),
+
+levels as (
+    select symbol, interval, count(*) as shared, median(judged.close / series.close) as level
+    from judged
+    join series using (symbol, interval, ts)
+    group by all
+),
+
+earlier as (
+    select
+        series.*,
+        ln(series.close / lag(series.close) over bars) as close_return,
+        ln(series.adj_close / lag(series.adj_close) over bars) as adj_close_return
+    from series
+    join firsts using (symbol, interval)
+    where series.ts < firsts.ts
+    window bars as (partition by symbol, interval order by series.ts)
+    qualify row_number() over (partition by symbol, interval order by series.ts desc) <= {_VOLATILITY_ROWS}
+),
+
+before as (
+    select
+        symbol,
+        interval,
+        arg_max(close, ts) as last_close,
+        arg_max(adj_close, ts) as last_adj_close,
+        stddev_pop(close_return) as close_volatility,
+        stddev_pop(adj_close_return) as adj_close_volatility
+    from earlier
+    group by all
+)
+
+select *
+from firsts
+semi join series using (symbol, interval)
+left join levels using (symbol, interval)
+left join before using (symbol, interval)
+"""
 
 
 def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
@@ -22,10 +85,9 @@ def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
     missing = bars["adj_close"].isna() & bars["close"].notna()
     if not missing.any():
         return bars
-    current = current_series(lake, bars["symbol"].dropna().unique())
-    last = current.drop_duplicates(_SERIES, keep="last").set_index(_SERIES)
+    last = known_series(lake, bars[missing], 1).to_pandas().drop_duplicates(_SERIES, keep="last").set_index(_SERIES)
     known = (last["adj_close"] / last["close"]).rename("ratio")
-    ratio = bars[_SERIES].join(known, on=_SERIES)["ratio"].fillna(1.0)
+    ratio = bars[_SERIES].astype("object").join(known, on=_SERIES)["ratio"].fillna(1.0)
     return bars.assign(adj_close=bars["adj_close"].where(~missing, bars["close"] * ratio))
 
 
@@ -42,33 +104,50 @@ def splice_failures(lake: Lake, bars: pd.DataFrame, source: str) -> pd.DataFrame
     Frame indexed like the refused rows of `bars`, with the columns `rule` and `reason`.
     """
     judged = bars if source == FILE_SOURCE else bars[bars["symbol"].isin(_continued_by(lake, source))]
-    current = current_series(lake, judged["symbol"].unique())
+    if judged.empty:
+        return join_failures()
+    series = known_series(lake, judged, _VOLATILITY_ROWS + 1)
+    new = pa.Table.from_pandas(judged[[*_SERIES, "ts", "close", "adj_close"]], preserve_index=False)
     failures = []
-    for (symbol, interval), rows in judged.groupby(_SERIES, observed=True):
-        series = current[(current["symbol"] == symbol) & (current["interval"] == interval)]
-        verdict = _misfit(series, rows.sort_values("ts")) if len(series) else None
-        if verdict is not None:
-            failures.append(pd.DataFrame({"rule": verdict[0], "reason": verdict[1]}, index=rows.index))
+    for evidence in select(_EVIDENCE, judged=new, series=series).to_pylist():
+        if verdict := _misfit(evidence):
+            of_series = (judged["symbol"] == evidence["symbol"]) & (judged["interval"] == evidence["interval"])
+            failures.append(flag(of_series, *verdict))
     return join_failures(*failures)
 
 
-def current_series(lake: Lake, symbols: np.ndarray) -> pd.DataFrame:
+def known_series(lake: Lake, bars: pd.DataFrame, rows: int) -> pa.Table:
+    """`current_series` of `bars`, each from at least `rows` bars before the first of `bars` on, where it has so many.
+
+    That is read from a short time back first; series with fewer bars in it are read as a whole.
+    """
+    symbols, first = bars["symbol"].dropna().astype("object").unique(), bars["ts"].min()
+    if pd.isna(first):
+        return current_series(lake, symbols)
+    sessions = rows / min(_BARS_A_SESSION.get(interval, 1) for interval in bars["interval"].unique())
+    first = first.to_pydatetime()
+    recent = current_series(lake, symbols, first - timedelta(days=10 + 1.6 * sessions))
+    earlier = recent.filter(pc.field("ts") < first).group_by(_SERIES).aggregate([([], "count_all")]).to_pandas()
+    wanted = bars[_SERIES].drop_duplicates().astype("object").merge(earlier, how="left")
+    short = wanted.loc[~(wanted["count_all"] >= rows), "symbol"].unique()
+    if not len(short):
+        return recent
+    return pa.concat_tables([recent.filter(~pc.field("symbol").isin(short)), current_series(lake, short)])
+
+
+def current_series(lake: Lake, symbols: np.ndarray, since: datetime | None = None) -> pa.Table:
     """Current truth of some series: preferred source and files, fallbacks where these have nothing; latest versions.
 
     Returns
     -------
-    Frame with the columns symbol, interval, ts, close, adj_close, source, ordered by symbol, interval and ts.
+    Table with the columns symbol, interval, ts, close, adj_close, source, ordered by symbol, interval and ts.
     """
-    wanted = pa.array(symbols, pa.string())
-    instruments = lake.read("raw/instruments", ["symbol", "source", "fallbacks"]).to_pandas().set_index("symbol")
-    columns = ["symbol", "interval", "ts", "close", "adj_close", "source", "ingested_at"]
-    rows = lake.read("raw/bars", columns, pc.field("symbol").isin(wanted)).to_pandas()
-    direct = (rows["source"] == FILE_SOURCE) | (rows["source"] == rows["symbol"].map(instruments["source"]))
-    fallbacks = {symbol: names.split(",") for symbol, names in instruments["fallbacks"].items()}
-    named = [s in fallbacks.get(symbol, ()) for symbol, s in zip(rows["symbol"], rows["source"], strict=True)]
-    rows = rows.assign(direct=direct)[direct | np.array(named, dtype=bool)]
-    rows = rows.sort_values([*_SERIES, "ts", "direct", "ingested_at"], kind="stable")
-    return rows.drop_duplicates([*_SERIES, "ts"], keep="last")[columns[:6]]
+    columns = [*_SERIES, "ts", "close", "adj_close", "source", "ingested_at", "batch_id"]
+    condition = among("symbol", symbols)
+    if since is not None:
+        condition &= pc.field("ts") >= since
+    instruments = lake.read("raw/instruments", ["symbol", "source", "fallbacks"])
+    return select(_CURRENT, versions=lake.read("raw/bars", columns, condition), instruments=instruments)
 
 
 def _continued_by(lake: Lake, source: str) -> list[str]:
@@ -76,33 +155,24 @@ def _continued_by(lake: Lake, source: str) -> list[str]:
     return [row["symbol"] for row in instruments if source in row["fallbacks"].split(",")]
 
 
-def _misfit(series: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str] | None:
-    overlap = rows.merge(series, on="ts", suffixes=("", "_known"))
-    if len(overlap):
-        ratio = float((overlap["close"] / overlap["close_known"]).median())
-        if abs(np.log(ratio)) > np.log1p(_LEVEL_TOLERANCE):
-            return (
-                "level_mismatch",
-                f"closes are {ratio:.4g} times the known ones on {len(overlap)} shared sessions; "
-                "is it adjusted for splits and dividends in another way?",
-            )
-        return None
-    earlier = series[series["ts"] < rows["ts"].iloc[0]]
-    if earlier.empty:
+def _misfit(evidence: dict[str, Any]) -> tuple[str, str] | None:
+    if evidence["shared"]:
+        if abs(math.log(evidence["level"])) <= math.log1p(_LEVEL_TOLERANCE):
+            return None
+        return (
+            "level_mismatch",
+            f"closes are {evidence['level']:.4g} times the known ones on {evidence['shared']} shared sessions; "
+            "is it adjusted for splits and dividends in another way?",
+        )
+    if evidence["last_close"] is None:
         return "gap_before_series", "it ends before the known series starts and shares no session with it"
     for column in ("close", "adj_close"):
-        first_return = float(np.log(rows[column].iloc[0] / earlier[column].iloc[-1]))
-        limit = _plausible_return(earlier[column])
-        if abs(first_return) > limit:
+        new, last = evidence[column], evidence[f"last_{column}"]
+        limit = max(_PLAUSIBLE_SIGMAS * (evidence[f"{column}_volatility"] or 0.0), _PLAUSIBLE_FLOOR)
+        if abs(math.log(new / last)) > limit:
             return (
                 "implausible_return",
-                f"{column} {rows[column].iloc[0]:g} after {earlier[column].iloc[-1]:g} is a log return of "
-                f"{first_return:.3f}, the limit for this series is {limit:.3f}; is it adjusted in another way?",
+                f"{column} {new:g} after {last:g} is a log return of {math.log(new / last):.3f}, the limit for this "
+                f"series is {limit:.3f}; is it adjusted in another way?",
             )
     return None
-
-
-def _plausible_return(prices: pd.Series) -> float:
-    returns = np.diff(np.log(prices.iloc[-_VOLATILITY_ROWS - 1 :].to_numpy()))
-    sigma = float(returns.std()) if len(returns) > 1 else 0.0
-    return max(_PLAUSIBLE_SIGMAS * sigma, _PLAUSIBLE_FLOOR)

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -60,19 +60,50 @@ class Lake:
         KeyError : the table is not declared in `lake.tables`.
         """
         spec = TABLES[table]
-        DeltaTable.create(
-            self.path(table),
-            spec.schema,
-            mode="ignore",
-            partition_by=list(spec.partition_by) or None,
-            name=table,
-            description=spec.description,
-            storage_options=self.storage_options,
-        )
+        if self.exists(table):
+            return
+        try:
+            DeltaTable.create(
+                self.path(table),
+                spec.schema,
+                mode="ignore",
+                partition_by=list(spec.partition_by) or None,
+                name=table,
+                description=spec.description,
+                storage_options=self.storage_options,
+            )
+        except CommitFailedError:  # two at once: the other one has created it
+            if not self.exists(table):
+                raise
 
     def append(self, table: str, data: pa.Table) -> int:
         """Add rows in one commit and return the new version. The caller has proven that they are new."""
         return self._commit(table, lambda: self._write(table, data, mode="append"))
+
+    def append_at(self, table: str, data: pa.Table, version: int) -> bool:
+        """Add rows in one commit, if `version` is still the newest; else add nothing and return False.
+
+        What a caller has concluded from that version (these rows are new, say) then holds for the commit too, however
+        many writers there are.
+        """
+        try:
+            self._write(table, data, mode="append", version=version)
+        except CommitFailedError:
+            if self.version(table) == version:
+                raise
+            return False
+        return True
+
+    def append_new(self, table: str, data: pa.Table) -> int:
+        """Add the rows whose key the declared table does not hold yet, in one commit; return how many these were."""
+        key = list(TABLES[table].key)
+        while True:
+            version = self.version(table)
+            assert version is not None
+            known = self.read(table, key, among(key[0], data[key[0]]), version)
+            new = data.join(known, key, join_type="left anti")
+            if not new.num_rows or self.append_at(table, new, version):
+                return int(new.num_rows)
 
     def replace(
         self,
@@ -118,6 +149,11 @@ class Lake:
         dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset(filesystem=self._filesystem(table))
         return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
 
+    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Rows of the newest version of a table, a part at a time, for tables that do not fit into memory."""
+        dataset: ds.Dataset = self._table(table).to_pyarrow_dataset(filesystem=self._filesystem(table))
+        yield from dataset.to_batches(columns=list(columns))
+
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""
         try:
@@ -138,6 +174,10 @@ class Lake:
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
+
+    def partitions(self, table: str) -> list[dict[str, str]]:
+        """Values of the partition columns, of each partition that has rows."""
+        return self._table(table).partitions()
 
     def row_count(self, table: str, version: int | None = None) -> int:
         """Number of rows, from the table's own statistics."""
@@ -164,16 +204,17 @@ class Lake:
         )
         return pafs.SubTreeFileSystem(self.path(folder).removeprefix("s3://"), root)
 
-    def _write(self, table: str, data: pa.Table, **options: object) -> None:
+    def _write(self, table: str, data: pa.Table, version: int | None = None, **options: object) -> None:
+        """Write one commit: upon `version` and nothing else where it is given, else upon whatever is there."""
         spec = TABLES.get(table)
         if spec is not None:
             data = data.select(spec.schema.names).cast(spec.schema)
             options["partition_by"] = list(spec.partition_by) or None
         write_deltalake(
-            self.path(table),
+            self.path(table) if version is None else self._table(table, version),
             data,
             storage_options=self.storage_options,
-            commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS),
+            commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0),
             **options,  # type: ignore[call-overload]
         )
 
@@ -199,3 +240,13 @@ class Lake:
             return [info.path for info in found if info.type == pafs.FileType.Directory]
 
         return [table for group in folders("") for table in folders(group)]
+
+
+def among(column: str, values: Sequence[object] | pa.ChunkedArray) -> pc.Expression:
+    """Filter on the rows with one of these values; the range of the values tells which files need not be opened."""
+    options = pc.unique(values if isinstance(values, pa.ChunkedArray) else pa.array(values)).drop_null()
+    if not len(options):
+        return pc.scalar(False)
+    ends = pc.min_max(options)
+    field = pc.field(column)
+    return (field >= ends["min"]) & (field <= ends["max"]) & field.isin(options)

@@ -102,7 +102,7 @@ RAW_INSTRUMENTS = _spec(
         _field("name", pa.string(), "Full name.", nullable=False),
         _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
         _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
-        _field("calendar", pa.string(), "Exchange calendar (ISO 10383 market code).", nullable=False),
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
         _field("source", pa.string(), "Preferred source of the series.", nullable=False),
         _field(
             "fallbacks",
@@ -110,8 +110,27 @@ RAW_INSTRUMENTS = _spec(
             "Sources, comma-separated, that may continue the series where the preferred one fails; empty: none.",
             nullable=False,
         ),
+        _field(
+            "ends_at", UTC_TIMESTAMP, "Last session that the preferred source will ever have; null where it goes on."
+        ),
     ],
     key=("symbol",),
+)
+
+RAW_SESSIONS = _spec(
+    "raw/sessions",
+    "Sessions of every exchange calendar in use, holidays left out, to the end of the present year.",
+    [
+        _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session date at 00:00 UTC.", nullable=False),
+        _field("opens_at", UTC_TIMESTAMP, "Opening.", nullable=False),
+        _field("closes_at", UTC_TIMESTAMP, "Close.", nullable=False),
+        _field("break_starts_at", UTC_TIMESTAMP, "Start of the lunch break; null where there is none."),
+        _field("break_ends_at", UTC_TIMESTAMP, "End of the lunch break; null where there is none."),
+        _field("early_close", pa.bool_(), "Whether it closes earlier than usual (a half day).", nullable=False),
+        _field("timezone", pa.string(), "Time zone of the exchange (IANA name).", nullable=False),
+    ],
+    key=("calendar", "ts"),
 )
 
 _INGESTED_AT = _field("ingested_at", UTC_TIMESTAMP, "When we learned it.", nullable=False)
@@ -365,6 +384,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         RAW_BARS,
         RAW_INSTRUMENTS,
+        RAW_SESSIONS,
         RAW_CORPORATE_ACTIONS,
         RAW_MACRO,
         RAW_FUNDAMENTALS,

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from assets_pkg.resources.dbt import model_queries
-from lake.duck import connect, define_models, utc_time
+from lake.derived import define_models
+from lake.duck import connect, utc_time
 from lake.ingest import ingest, write_instruments
 from lake.tables import RAW_BARS, RAW_INSTRUMENTS, TABLES
 from tests.bars import walk

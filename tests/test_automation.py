@@ -16,7 +16,7 @@ from lake.settings import Settings
 from tests.test_landing import drop
 from tests.webhook import Webhook
 
-MARKET = {"market/bars", "market/indicators", "market/features"}
+MARKET = {f"market/{name}" for name in ("bars", "calendar_violations", "reconciliation", "indicators", "features")}
 FOLLOWERS = MARKET | {"forecasts/predictions", "monitoring/data_drift", "catalog/dbt_docs"}
 TRAINING = {"models/return_5d", "models/volatility_5d"}
 SATURDAY = datetime(2050, 1, 1, 6, 5, tzinfo=UTC)
@@ -47,7 +47,7 @@ class World:
         self.tick(now)
 
     @property
-    def dbt_tests(self) -> set[str]:
+    def market_checks(self) -> set[str]:
         return {_name(check) for check in self.graph.asset_check_keys if check.asset_key.path[0] == "market"}
 
     def make(self, *assets: str) -> None:
@@ -103,12 +103,12 @@ def test_an_idle_graph_asks_for_nothing(world: World) -> None:
     assert world.tick() == set()
 
 
-def test_new_bars_bring_everything_but_training_in_one_tick_with_all_tests_of_dbt(world: World) -> None:
+def test_new_bars_bring_everything_but_training_in_one_tick_with_all_checks_of_market(world: World) -> None:
     world.make("raw/bars")
     requested = world.tick()
     assert assets(requested) == FOLLOWERS
-    assert requested - FOLLOWERS == world.dbt_tests
-    assert len(world.dbt_tests) > 30
+    assert requested - FOLLOWERS == world.market_checks
+    assert len(world.market_checks) > 30
     assert world.tick() == set()
 
 
@@ -132,7 +132,7 @@ def test_a_failed_blocking_check_holds_back_what_follows(
 
 def test_dbt_run_by_hand_is_not_followed_by_a_run_of_its_tests(world: World) -> None:
     world.make(*MARKET)
-    for test in world.dbt_tests:
+    for test in world.market_checks:
         world.check(*test.split(":"))
     assert world.tick() == FOLLOWERS - MARKET
 
@@ -147,7 +147,7 @@ def test_a_failed_gate_holds_back_the_forecasts(world: World) -> None:
 
 
 def test_a_warning_holds_nothing_back(world: World) -> None:
-    world.check("market/bars", "bars_no_gap_longer_than_14_days", passed=False)
+    world.check("raw/bars", "series_are_fresh", passed=False)
     world.check("models/volatility_5d_champion", "learned_model_wins", passed=False)
     world.make("raw/bars")
     assert assets(world.tick()) == FOLLOWERS

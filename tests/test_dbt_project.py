@@ -18,6 +18,7 @@ import pytest
 import talib
 from deltalake import DeltaTable
 
+from lake.calendars import write_sessions
 from lake.ingest import ingest, ingest_source, write_instruments
 from lake.settings import Settings
 from lake.sources import EMBEDDED
@@ -27,6 +28,7 @@ from ml.datasets import FEATURES
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 MODELS = ("market/bars", "market/indicators", "market/features")
+FINDINGS = ("market/calendar_violations", "market/reconciliation")
 # SP500 is the market; IBM and NASDAQ have open, high and low, and IBM's prices are adjusted; WTI has gaps.
 SYMBOLS = {"skfolio": ["SP500", "AAPL"], "bokeh": ["IBM", "AAPL"], "arch": ["NASDAQ", "WTI"]}
 START, CUT, END = date(2000, 1, 1), date(2002, 1, 31), date(2002, 6, 30)
@@ -77,7 +79,7 @@ class Project:
         return frame.sort_values(["symbol", "ts"], ignore_index=True)
 
     def state(self) -> dict[str, tuple[int | None, int]]:
-        return {name: (self.lake.version(name), self.lake.row_count(name)) for name in MODELS}
+        return {name: (self.lake.version(name), self.lake.row_count(name)) for name in (*MODELS, *FINDINGS)}
 
 
 def project_on_prices(folder: Path, future: float = 1.0) -> Project:
@@ -94,6 +96,7 @@ def project_on_prices(folder: Path, future: float = 1.0) -> Project:
         prices = ["open", "high", "low", "close", "adj_close"]
         bars[prices] = bars[prices].mul(future ** (days / 30), axis=0)
         ingest(project.lake, bars, source.name, source.origin)
+    write_sessions(project.lake)
     return project
 
 
@@ -134,6 +137,13 @@ def test_every_data_test_passes_on_real_prices(built: tuple[Project, dict[str, A
 def test_each_series_comes_from_its_preferred_source(project: Project) -> None:
     sources = project.table("market/bars").groupby("symbol")["source"].unique().str.join(",").to_dict()
     assert sources == {"AAPL": "skfolio", "IBM": "bokeh", "NASDAQ": "arch", "SP500": "skfolio", "WTI": "arch"}
+
+
+def test_the_calendar_of_oil_is_contradicted_where_no_price_was_made(project: Project) -> None:
+    violations = project.table("market/calendar_violations")
+    days = violations["ts"].dt.strftime("%Y-%m-%d").tolist()
+    assert days == ["2000-07-03", "2001-11-23", "2001-12-24"]  # New York's week of 2001-09-11 is none of them
+    assert set(violations["symbol"] + " " + violations["finding"]) == {"WTI missing_session"}
 
 
 def test_adjusted_returns_are_those_of_the_delivered_adjusted_close(project: Project) -> None:
@@ -254,21 +264,31 @@ def test_a_correction_rewrites_only_what_follows_from_it(project: Project, tmp_p
     ingest(copy.lake, bars.assign(close=bars["close"] * 1.01, adj_close=bars["adj_close"] * 1.01), "skfolio", "fix")
     files = {name: set(DeltaTable(copy.lake.path(name)).file_uris()) for name in MODELS}
     copy.dbt("run")
-    assert copy.state() == {name: ((version or 0) + 1, rows) for name, (version, rows) in project.state().items()}
+    before, after = project.state(), copy.state()
+    assert {name: after[name] for name in MODELS} == {
+        name: ((before[name][0] or 0) + 1, before[name][1]) for name in MODELS
+    }
+    assert after["market/calendar_violations"] == before["market/calendar_violations"]
+    new_findings = (
+        copy.table("market/reconciliation")
+        .merge(project.table("market/reconciliation"), how="left", indicator=True)
+        .query("_merge == 'left_only'")
+    )
+    assert set(new_findings["ts"].dt.date) == {day, date(2001, 6, 18)}  # bokeh has it too, and does not agree any more
     results = copy.artifact("run_results")["results"]
     written = {result["unique_id"].split(".")[-1]: result["adapter_response"]["rows_affected"] for result in results}
-    assert written.pop("bars") == 1
+    assert written["bars"] == 1
     for name in MODELS:
         kept = files[name] & set(DeltaTable(copy.lake.path(name)).file_uris())
         assert any("year=2000" in path for path in kept)
         assert not any("year=2001" in path for path in kept)
-        before, after = project.table(name), copy.table(name)
-        numbers = after.select_dtypes("number").columns
-        same = np.isclose(before[numbers], after[numbers], rtol=1e-12, atol=1e-14, equal_nan=True).all(axis=1)
-        changed = after[~same]
+        old, new = project.table(name), copy.table(name)
+        numbers = new.select_dtypes("number").columns
+        same = np.isclose(old[numbers], new[numbers], rtol=1e-12, atol=1e-14, equal_nan=True).all(axis=1)
+        changed = new[~same]
         assert set(changed["symbol"]) == {"AAPL"}
         assert changed["ts"].min() == pd.Timestamp(day, tz="UTC")
-        assert len(changed) == written.get(name.removeprefix("market/"), 1)
+        assert len(changed) == written[name.removeprefix("market/")]
     rewritten = {name: copy.table(name) for name in MODELS}
     shutil.rmtree(Path(copy.lake.path("market")))
     copy.dbt("run")
@@ -279,7 +299,7 @@ def test_a_correction_rewrites_only_what_follows_from_it(project: Project, tmp_p
 def test_it_builds_on_a_lake_without_any_bars(tmp_path: Path) -> None:
     empty = Project(tmp_path / "home", tmp_path / "target")
     empty.dbt("run")
-    assert {name: rows for name, (_, rows) in empty.state().items()} == dict.fromkeys(MODELS, 0)
+    assert {name: rows for name, (_, rows) in empty.state().items()} == dict.fromkeys((*MODELS, *FINDINGS), 0)
 
 
 def test_the_catalogue_is_one_page_with_the_types_of_all_columns(project: Project) -> None:
@@ -306,7 +326,7 @@ def test_every_model_and_column_is_described(project: Project) -> None:
         if not text
     ]
     assert missing == []
-    for table in MODELS:
+    for table in (*MODELS, *FINDINGS):
         documented = manifest["nodes"][f"model.lakehouse.{table.removeprefix('market/')}"]["columns"]
         assert set(documented) == set(project.lake.read(table).column_names)
 

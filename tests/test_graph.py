@@ -86,6 +86,21 @@ def test_the_ledger_balances(built: Built) -> None:
     assert {row["source"] for row in lake.read("raw/batches").to_pylist()} == {"skfolio", "bokeh", "arch"}
 
 
+def test_contradictions_between_the_embedded_sources_are_found_and_shown(built: Built, told: dict[str, Any]) -> None:
+    rows = built.home.lake.read("market/reconciliation").to_pylist()
+    days = {(row["symbol"], f"{row['ts']:%Y-%m-%d}"): row for row in rows}
+    assert abs(days["AAPL", "2003-01-29"]["difference"]) == pytest.approx(0.027, abs=0.0005)
+    assert abs(days["AAPL", "2003-01-30"]["difference"]) == pytest.approx(0.027, abs=0.0005)
+    assert abs(days["MSFT", "2007-05-01"]["difference"]) == pytest.approx(0.0069, abs=0.0001)
+    opens = [row for row in rows if row["finding"] == "open_repeats_close"]
+    assert {(row["symbol"], row["source_a"]) for row in opens} == {("SP500", "arch")}
+    assert sum(row["bars"] for row in opens) > 1_900
+    assert (
+        "| AAPL | 1d | 2003-01-30 | adjusted_return_differs | bokeh | skfolio |"
+        in (told["market/reconciliation"]["findings"])
+    )
+
+
 def test_each_target_has_a_champion_that_says_where_it_comes_from(built: Built) -> None:
     registry = Registry(built.home.settings)
     features = built.home.lake.version("market/features")

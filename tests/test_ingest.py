@@ -102,28 +102,6 @@ def test_of_duplicates_in_a_batch_the_last_is_accepted(lake: Lake) -> None:
     assert sorted(lake.read("raw/bars")["volume"].to_pylist()) == sorted((bars["volume"] + 1).tolist())
 
 
-@pytest.mark.parametrize("survived", ["raw/rejects", "raw/bars"])
-def test_a_batch_that_was_killed_half_way_is_completed_by_a_rerun(
-    lake: Lake, survived: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bars = walk()
-    bars.loc[3, "close"] = None
-
-    def die(table: str, *_: object) -> None:
-        raise KeyboardInterrupt(table)
-
-    append = lake.append
-    dies_at = {"raw/rejects": "raw/bars", "raw/bars": "raw/batches"}[survived]
-    with monkeypatch.context() as patch:
-        patch.setattr(lake, "append", lambda table, data: die(table) if table == dies_at else append(table, data))
-        with pytest.raises(KeyboardInterrupt, match=dies_at):
-            ingest(lake, bars, "skfolio", "test")
-    assert counts(ingest(lake, bars, "skfolio", "test")) == (60, 59, 0, 1)
-    assert lake.row_count("raw/bars") == 59
-    assert lake.row_count("raw/rejects") == 1
-    assert unbalanced_batches(lake) == []
-
-
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations([0, 1, 2]), repeats=st.integers(1, 2))
 def test_the_order_of_batches_does_not_matter(

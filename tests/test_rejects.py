@@ -90,15 +90,15 @@ def test_a_replay_that_died_before_its_record_is_completed(
     path = tmp_path / "fixed.csv"
     export_rejects(lake, batch.batch_id, path)
     edit(path, {2: {"Schlusskurs": "1.101,5"}, 3: {"Volumen": ""}})
-    append = Lake.append
+    append_new = Lake.append_new
 
     def die(self: Lake, table: str, data: object) -> int:
         if table == "raw/resolutions":
             raise KeyboardInterrupt
-        return append(self, table, data)
+        return append_new(self, table, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "append", die)
+        patch.setattr(Lake, "append_new", die)
         with pytest.raises(KeyboardInterrupt):
             replay_file(lake, path)
     replay = replay_file(lake, path)

@@ -1,5 +1,6 @@
 """Failover: a symbol comes from the first source that delivers what fits, and the row and the report say so."""
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -33,8 +34,7 @@ def sources(report: Report) -> dict[str, str]:
 
 
 def by_source(lake: Lake, symbol: str = "AAPL") -> dict[str, int]:
-    series = current_series(lake, pd.array([symbol]).to_numpy())
-    return {str(source): int(rows) for source, rows in series["source"].value_counts().items()}
+    return dict(Counter(current_series(lake, pd.array([symbol]).to_numpy())["source"].to_pylist()))
 
 
 def test_when_the_first_source_is_down_the_second_continues_the_series(known: Lake, market: Market) -> None:
@@ -44,7 +44,7 @@ def test_when_the_first_source_is_down_the_second_continues_the_series(known: La
     assert sources(report) == {"AAPL": SECOND}
     assert report.failures["AAPL"] == [f"{FIRST}: AAPL: HTTP 503"]
     assert by_source(known) == {FIRST: 50, SECOND: 10}
-    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    series = current_series(known, pd.array(["AAPL"]).to_numpy()).to_pandas()
     assert series["close"].tolist() == walk()["close"].tolist()
     assert unbalanced_batches(known) == []
     assert report.missing == ("NEWCO",)
@@ -84,7 +84,7 @@ def test_a_dividend_fetches_the_whole_series_again(known: Lake, market: Market) 
     paid = walk()
     market.bars[FIRST] = paid.assign(adj_close=paid["close"].where(paid.index >= 55, paid["close"] * 0.99))
     ingest_live(known, get_settings(), patience=QUICK)
-    series = current_series(known, pd.array(["AAPL"]).to_numpy())
+    series = current_series(known, pd.array(["AAPL"]).to_numpy()).to_pandas()
     ratio = (series["adj_close"] / series["close"]).round(6).tolist()
     assert ratio == [0.99] * 55 + [1.0] * 5
 

@@ -25,6 +25,7 @@ def instruments(*symbols: str, source: str = "skfolio") -> pa.Table:
             "currency": ["USD"] * len(symbols),
             "calendar": ["XNYS"] * len(symbols),
             "fallbacks": [""] * len(symbols),
+            "ends_at": pa.nulls(len(symbols)),
             "source": [source] * len(symbols),
         }
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets_pkg.assets.market import FEATURES
+from assets_pkg.assets.market import DAILY, FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
@@ -31,7 +31,7 @@ def predictions(context: dg.AssetExecutionContext, lakehouse: LakehouseResource)
 
     lake, registry = lakehouse.lake, Registry(lakehouse.settings)
     lake_versions = {FEATURES: lake.version(FEATURES) or 0}
-    features = lake.read(FEATURES, version=lake_versions[FEATURES]).to_pandas()
+    features = lake.read(FEATURES, filters=DAILY, version=lake_versions[FEATURES]).to_pandas()
     champions = {target: registry.champion(target) for target in ("return_5d", "volatility_5d")}
     missing = [target for target, model in champions.items() if model is None]
     if missing:

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.compute as pc
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
-from assets_pkg.metadata import data_version, picture, table_metadata
+from assets_pkg.metadata import data_version, markdown_table, picture, table_metadata
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.findings import FINDINGS, worst_findings
 from lake.store import Lake
 
 FEATURES = "market/features"
 """The table that models, forecasts and monitoring read."""
+
+DAILY = pc.field("interval") == "1d"
+"""The rows of it that they read: their horizons and windows are sessions."""
 
 
 class Translator(DagsterDbtTranslator):
@@ -95,6 +100,8 @@ def _with_lake_metadata(
     metadata = {**event.metadata, **table_metadata(lake, table), **written.get(model, {})}
     if table == "market/indicators":
         metadata["price and indicators"] = picture(_overview(lake))
+    elif table in FINDINGS:
+        metadata["findings"] = markdown_table(worst_findings(lake, table))
     return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))
 
 
@@ -107,7 +114,10 @@ def _overview(lake: Lake) -> bytes:
             """
             select symbol, ts, close_adj, sma_50, bb_upper_20, bb_lower_20, rsi_14, macd, macd_signal
             from market.indicators join market.bars using (symbol, interval, ts)
-            where symbol = (select min(symbol) from market.bars where ts = (select max(ts) from market.bars))
+            where interval = '1d' and symbol = (
+                select min(symbol) from market.bars
+                where interval = '1d' and ts = (select max(ts) from market.bars where interval = '1d')
+            )
             order by ts
             """
         ).df()

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets_pkg.assets.market import FEATURES
+from assets_pkg.assets.market import DAILY, FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
@@ -59,7 +59,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
 
         lake, registry = lakehouse.lake, Registry(lakehouse.settings)
         lake_versions = {FEATURES: lake.version(FEATURES) or 0}
-        features = lake.read(FEATURES, version=lake_versions[FEATURES]).to_pandas()
+        features = lake.read(FEATURES, filters=DAILY, version=lake_versions[FEATURES]).to_pandas()
         with mlflow.run(context, lake_versions) as run_id:
             scale = registry.champion(scaled_by) if scaled_by else None
             result = train(TARGETS[target], features, volatility_model=scale, **config.model_dump())

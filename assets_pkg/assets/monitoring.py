@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets_pkg.assets.market import FEATURES
+from assets_pkg.assets.market import DAILY, FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
@@ -43,7 +43,7 @@ def data_drift(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) 
     from monitoring import drift, reports
 
     lake, settings = lakehouse.lake, lakehouse.settings
-    features = lake.read(FEATURES, columns=list(drift.COLUMNS)).to_pandas()
+    features = lake.read(FEATURES, columns=list(drift.COLUMNS), filters=DAILY).to_pandas()
     try:
         report = drift.data_drift(features)
     except drift.NotEnoughHistoryError as error:

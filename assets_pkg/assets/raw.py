@@ -8,8 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
-from assets_pkg.metadata import NEW_BATCHES, column_schema, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.calendars import write_sessions
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
@@ -37,6 +38,7 @@ def _spec(table: str, kinds: set[str], deps: list[str] | None = None) -> dg.Asse
 _SPECS = [
     _spec("raw/instruments", set()),
     _spec("raw/bars", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/sessions", set(), ["raw/bars", "raw/instruments"]),
     _spec("raw/corporate_actions", {"pandera"}, ["raw/instruments"]),
     _spec("raw/macro", set()),
     _spec("raw/fundamentals", set()),
@@ -83,11 +85,15 @@ def raw(
         reports, batches = _increment(lakehouse)
     for batch in batches:
         context.log.info(str(batch))
+    write_sessions(lake)
     new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
-    ledger = {"batches": dg.MetadataValue.md(_ledger_table(batches)), NEW_BATCHES: dg.MetadataValue.json(new)}
+    ledger = {
+        "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
+        NEW_BATCHES: dg.MetadataValue.json(new),
+    }
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         found = [report for report in reports if report.table == table and (report.delivered or report.failures)]
-        sources = {"sources": dg.MetadataValue.md(_sources_table(found))} if found else None
+        sources = {"sources": _sources_table(found)} if found else None
         yield table_result(lake, table, ledger if table == "raw/batches" else sources)
     yield from check_raw(lake)
     yield check_sources(reports)
@@ -108,7 +114,7 @@ def _backfill(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, c
     )
 
 
-def _increment(lakehouse: LakehouseResource) -> "tuple[list[Report], list[BatchResult]]":
+def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list[BatchResult]]:
     from lake.sources.failover import ingest_live, ingest_live_rows
     from lake.sources.synthetic import ingest_synthetic
 
@@ -121,22 +127,18 @@ def _increment(lakehouse: LakehouseResource) -> "tuple[list[Report], list[BatchR
     return reports, batches
 
 
-def _sources_table(reports: "Sequence[Report]") -> str:
+def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:
     """Which source each symbol or series came from, those first where something failed."""
     rows = []
     for report in reports:
         for name in sorted({*report.delivered, *report.failures}, key=lambda name: (name not in report.failures, name)):
-            found, failed = report.delivered.get(name), "<br>".join(report.failures.get(name, ()))
-            source, count = (found.source, f"{found.rows:,}") if found else ("**none**", "0")
-            rows.append(f"| {name} | {source} | {count} | {failed.replace('|', '/')} |")
-    if len(rows) > _SHOWN:
-        rows[_SHOWN:] = [f"| and {len(rows) - _SHOWN} more | | | |"]
-    return "\n".join(["| symbol or series | source | rows | tried in vain |", "|---|---|---|---|", *rows])
-
-
-def _ledger_table(batches: list[BatchResult]) -> str:
-    rows = [
-        f"| {b.source} | {b.origin} | {b.received} | {b.accepted} | {b.unchanged} | {b.rejected} |" for b in batches
-    ]
-    header = ["| source | origin | received | accepted | unchanged | rejected |", "|---|---|---|---|---|---|"]
-    return "\n".join(header + rows)
+            found = report.delivered.get(name)
+            rows.append(
+                {
+                    "symbol or series": name,
+                    "source": found.source if found else "**none**",
+                    "rows": f"{found.rows:,}" if found else "0",
+                    "tried in vain": "<br>".join(report.failures.get(name, ())),
+                }
+            )
+    return markdown_table(rows, _SHOWN)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets_pkg.metadata import markdown_table
+from lake.calendars import STALE_SESSIONS, stale_series
 from lake.ingest import unbalanced_batches
 from lake.quality import BARS, schema_failures
 from lake.sources.base import BAR_COLUMNS
@@ -30,6 +32,12 @@ RAW_CHECKS = [
         description="Every symbol and series that the run asked for came from one of its live sources.",
     ),
     dg.AssetCheckSpec(
+        "series_are_fresh",
+        asset=_BARS,
+        description="No instrument is without bars, and no series lags more than "
+        f"{STALE_SESSIONS} sessions behind its calendar or the end that its source declares.",
+    ),
+    dg.AssetCheckSpec(
         "ledger_balances",
         asset=_BATCHES,
         blocking=True,
@@ -48,6 +56,15 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
         asset_key=_BARS,
         passed=failures.empty,
         metadata={"rows": len(bars), "failures": len(failures), "first": dg.MetadataValue.json(first)},
+    )
+    stale = stale_series(lake)
+    yield dg.AssetCheckResult(
+        check_name="series_are_fresh",
+        asset_key=_BARS,
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(dict.fromkeys(row["symbol"] for row in stale[:20])) or None,
+        metadata={"series": len(stale), "stale": markdown_table(stale)},
     )
     unbalanced = unbalanced_batches(lake)
     yield dg.AssetCheckResult(

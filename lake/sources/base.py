@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 import pandas as pd
@@ -21,7 +21,8 @@ INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.T
 class Instrument:
     """A series that a source knows; `source` is the preferred source for the whole of it.
 
-    `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails.
+    `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails. `ends_at` is the
+    last session that the preferred source will ever have; None where it goes on.
     """
 
     symbol: str
@@ -31,6 +32,7 @@ class Instrument:
     calendar: str
     source: str
     fallbacks: str = ""
+    ends_at: datetime | None = None
 
 
 class Source(Protocol):

@@ -1,5 +1,7 @@
 """The 32 embedded series and the preferred source of each: the longest one."""
 
+from datetime import UTC, datetime
+
 from lake.sources.base import Instrument
 
 _STOCKS = {
@@ -33,12 +35,17 @@ _ETFS = {
     "VLUE": "iShares MSCI USA Value Factor",
 }
 
+# What ships in a package ends with it.
+_SKFOLIO, _BOKEH, _ARCH = (datetime(*day, tzinfo=UTC) for day in ((2022, 12, 28), (2013, 3, 1), (2018, 12, 31)))
+
+# Oil has no exchange of its own here: on its 8,321 days, the holidays of Cboe's futures exchange leave 55 exceptions,
+# those of New York 59, and those of CME 197, whose screens trade on holidays on which no spot price is made.
 INSTRUMENTS: tuple[Instrument, ...] = (
-    *(Instrument(symbol, name, "equity", "USD", "XNYS", "skfolio") for symbol, name in _STOCKS.items()),
-    *(Instrument(symbol, name, "equity", "USD", "XNYS", "bokeh") for symbol, name in _ENDED_STOCKS.items()),
-    *(Instrument(symbol, name, "etf", "USD", "XNYS", "skfolio") for symbol, name in _ETFS.items()),
-    Instrument("SP500", "S&P 500", "index", "USD", "XNYS", "skfolio"),
-    Instrument("NASDAQ", "NASDAQ Composite", "index", "USD", "XNYS", "arch"),
-    Instrument("WTI", "West Texas Intermediate crude oil", "commodity", "USD", "XNYS", "arch"),
-    Instrument("VIX", "CBOE volatility index", "volatility", "PCT", "XNYS", "arch"),
+    *(Instrument(s, name, "equity", "USD", "XNYS", "skfolio", ends_at=_SKFOLIO) for s, name in _STOCKS.items()),
+    *(Instrument(s, name, "equity", "USD", "XNYS", "bokeh", ends_at=_BOKEH) for s, name in _ENDED_STOCKS.items()),
+    *(Instrument(s, name, "etf", "USD", "XNYS", "skfolio", ends_at=_SKFOLIO) for s, name in _ETFS.items()),
+    Instrument("SP500", "S&P 500", "index", "USD", "XNYS", "skfolio", ends_at=_SKFOLIO),
+    Instrument("NASDAQ", "NASDAQ Composite", "index", "USD", "XNYS", "arch", ends_at=_ARCH),
+    Instrument("WTI", "West Texas Intermediate crude oil", "commodity", "USD", "XCBF", "arch", ends_at=_ARCH),
+    Instrument("VIX", "CBOE volatility index", "volatility", "PCT", "XCBF", "arch", ends_at=_ARCH),
 )

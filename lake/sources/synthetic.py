@@ -77,8 +77,11 @@ class SyntheticSource:
     @property
     def instruments(self) -> list[Instrument]:
         """What the symbols are."""
+        sessions = self._schedule.index
+        ends_at = sessions[-1].to_pydatetime() if len(sessions) == self._settings.sessions else None
         return [
-            Instrument(symbol, f"Synthetic {symbol[3:]}", "equity", "USD", "XNYS", self.name) for symbol in self.symbols
+            Instrument(symbol, f"Synthetic {symbol[3:]}", "equity", "USD", "XNYS", self.name, ends_at=ends_at)
+            for symbol in self.symbols
         ]
 
     def fetch(self, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame:

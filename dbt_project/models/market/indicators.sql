@@ -3,6 +3,7 @@ with bars as (
 
     select
         symbol,
+        asset_class,
         interval,
         ts,
         high_adj as high,
@@ -17,6 +18,7 @@ changes as (
 
     select
         *,
+        {{ bars_per_year('interval', 'asset_class') }} as bars_a_year,
         row_number() over series as bar_number,
         lag(close) over series as previous_close,
         close - previous_close as change,
@@ -105,9 +107,9 @@ windows as (
         {{ rolling('avg', 'close', 50) }} as sma_50,
         {{ rolling('avg', 'close', 200) }} as sma_200,
         {{ rolling('stddev_pop', 'close', 20) }} as deviation_20,
-        {{ rolling('stddev_samp', 'log_return_1', 5) }} * sqrt(252) as realized_vol_5,
-        {{ rolling('stddev_samp', 'log_return_1', 20) }} * sqrt(252) as realized_vol_20,
-        {{ rolling('stddev_samp', 'log_return_1', 60) }} * sqrt(252) as realized_vol_60
+        {{ rolling('stddev_samp', 'log_return_1', 5) }} * sqrt(bars_a_year) as realized_vol_5,
+        {{ rolling('stddev_samp', 'log_return_1', 20) }} * sqrt(bars_a_year) as realized_vol_20,
+        {{ rolling('stddev_samp', 'log_return_1', 60) }} * sqrt(bars_a_year) as realized_vol_60
     from changes
     window series as (partition by symbol, interval order by ts)
 

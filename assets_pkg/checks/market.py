@@ -1,0 +1,42 @@
+"""Checks of the tables of findings: a warning where something new has come up, with the list of it."""
+
+import dagster as dg
+
+from assets_pkg.conditions import CHECK_WITH_ASSET
+from assets_pkg.metadata import markdown_table
+from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.findings import RECENT, recent_findings
+from lake.store import Lake
+
+
+@dg.asset_check(
+    asset=["market", "calendar_violations"],
+    automation_condition=CHECK_WITH_ASSET,
+    description=f"Every series has the sessions and hours of its calendar in the last {RECENT.days} days.",
+)
+def sessions_are_complete(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
+    """A warning for sessions without bars, and bars without a session; minutes without a trade are let pass."""
+    return _verdict(lakehouse.lake, "market/calendar_violations")
+
+
+@dg.asset_check(
+    asset=["market", "reconciliation"],
+    automation_condition=CHECK_WITH_ASSET,
+    description=f"The sources of a symbol agree on its returns of the last {RECENT.days} days.",
+)
+def sources_agree(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
+    """A warning for returns that differ."""
+    return _verdict(lakehouse.lake, "market/reconciliation")
+
+
+def _verdict(lake: Lake, table: str) -> dg.AssetCheckResult:
+    found = recent_findings(lake, table)
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
+        metadata={"series": len(found), "findings": markdown_table(found)},
+    )
+
+
+MARKET_CHECKS = [sessions_are_complete, sources_agree]

@@ -1,0 +1,190 @@
+-- Where bars and exchange calendars disagree: one row per series, day and finding. Unknown calendars expect nothing.
+with sessions as (
+
+    select
+        *,
+        row_number() over (partition by calendar order by ts) as number
+    from {{ source('raw', 'sessions') }}
+
+),
+
+calendars as (
+
+    select
+        calendar,
+        min(ts) as first_session,
+        max(ts) as last_session,
+        any_value(timezone) as timezone
+    from sessions
+    group by calendar
+
+),
+
+bars as (
+
+    select
+        bars.symbol,
+        bars.interval,
+        bars.ts,
+        {{ seconds('bars.interval') }} as seconds,
+        bars.ts + to_seconds(seconds) as ends_at,
+        coalesce(instruments.calendar, default_calendar(bars.asset_class, bars.currency)) as calendar
+    from {{ ref('bars') }} as bars
+    left join {{ source('raw', 'instruments') }} as instruments using (symbol)
+
+),
+
+known as (
+
+    select
+        bars.*,
+        timezone
+    from bars
+    join calendars using (calendar)
+    where bars.ts >= first_session and bars.ts < last_session + interval 1 day
+
+),
+
+-- An intraday bar belongs to the last session that has opened before the bar ends.
+placed as (
+
+    select
+        known.*,
+        sessions.ts as session,
+        coalesce(known.ts < closes_at, false)
+        and not coalesce(known.ts >= break_starts_at and known.ends_at <= break_ends_at, false) as is_inside
+    from known
+    asof left join sessions
+        on known.calendar = sessions.calendar and known.ends_at > sessions.opens_at
+    where known.interval <> '1d'
+
+),
+
+days as (
+
+    select
+        symbol,
+        interval,
+        calendar,
+        seconds,
+        known.ts as day,
+        (number is not null)::int as inside,
+        1 - inside as outside,
+        known.ts as first_outside,
+        known.ts as starts_at,
+        ends_at as stops_at
+    from known
+    left join sessions using (calendar, ts)
+    where interval = '1d'
+
+    union all
+
+    select
+        symbol,
+        interval,
+        calendar,
+        seconds,
+        if(is_inside, session, (ts at time zone timezone)::date::timestamptz) as day,
+        count(*) filter (is_inside) as inside,
+        count(*) filter (not is_inside) as outside,
+        min(ts) filter (not is_inside) as first_outside,
+        min(ts) as starts_at,
+        max(ends_at) as stops_at
+    from placed
+    group by all
+
+),
+
+-- First and last session of each series; series of daily bars that have all sessions in between end here.
+series as (
+
+    select
+        days.symbol,
+        days.interval,
+        days.calendar,
+        days.seconds,
+        min(sessions.ts) as first_session,
+        max(sessions.ts) as last_session,
+        min(starts_at) as starts_at,
+        max(stops_at) as stops_at
+    from days
+    join sessions
+        on days.calendar = sessions.calendar and days.day = sessions.ts
+    where inside > 0
+    group by all
+    having days.interval <> '1d' or max(number) - min(number) + 1 > count(*)
+
+),
+
+{%- set opening, closing = "greatest(opens_at, starts_at)", "least(closes_at, stops_at)" %}
+-- Bars that a session's hours give, of the first and last session as far as the series reaches.
+expected as (
+
+    select
+        symbol,
+        interval,
+        calendar,
+        sessions.ts as day,
+        case
+            when interval = '1d' then 1
+            when break_starts_at is null then {{ bars_between(opening, closing, 'seconds') }}
+            else
+                {{ bars_between(opening, 'least(break_starts_at, stops_at)', 'seconds') }}
+                + {{ bars_between('greatest(break_ends_at, starts_at)', closing, 'seconds') }}
+        end::bigint as expected
+    from series
+    join sessions using (calendar)
+    where sessions.ts between first_session and last_session
+
+),
+
+missing as (
+
+    select
+        symbol,
+        interval,
+        day,
+        if(coalesce(inside, 0) = 0, 'missing_session', 'missing_bars') as finding,
+        calendar,
+        expected,
+        coalesce(inside, 0) as found,
+        null::timestamptz as first_at
+    from expected
+    left join days using (symbol, interval, calendar, day)
+    where coalesce(inside, 0) < expected
+
+),
+
+unexpected as (
+
+    select
+        symbol,
+        interval,
+        day,
+        if(number is null, 'not_a_session', 'outside_hours') as finding,
+        days.calendar,
+        0 as expected,
+        outside as found,
+        first_outside as first_at
+    from days
+    left join sessions
+        on days.calendar = sessions.calendar and days.day = sessions.ts
+    where outside > 0
+
+)
+
+select
+    -- key
+    symbol,
+    interval,
+    day as ts,
+    finding,
+
+    -- what was expected and what there is
+    calendar,
+    expected,
+    found,
+    first_at,
+
+    year(day)::integer as year
+from (select * from missing union all select * from unexpected)

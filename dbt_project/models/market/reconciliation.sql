@@ -1,0 +1,141 @@
+-- Where sources contradict each other, or themselves. Returns are compared: levels differ by adjustment.
+with delivered as (
+
+    select * from {{ ref('stg_bars') }}
+
+),
+
+covered_twice as (
+
+    select
+        symbol,
+        interval
+    from {{ source('raw', 'bars') }}
+    group by symbol, interval
+    having count(distinct source) > 1
+
+),
+
+candidates as (
+
+    select
+        *,
+        -- a source whose close is never its adjusted close has unadjusted closes
+        bool_or(abs(adj_close / close - 1) > 1e-9) over (partition by symbol, interval, source) as is_unadjusted
+    from delivered
+    semi join covered_twice using (symbol, interval)
+
+),
+
+shared as (
+
+    select
+        a.symbol,
+        a.interval,
+        a.ts,
+        a.year,
+        a.source as source_a,
+        b.source as source_b,
+        a.is_unadjusted and b.is_unadjusted as are_unadjusted,
+        ln(a.adj_close / lag(a.adj_close) over pair) as adj_a,
+        ln(b.adj_close / lag(b.adj_close) over pair) as adj_b,
+        ln(a.close / lag(a.close) over pair) as close_a,
+        ln(b.close / lag(b.close) over pair) as close_b,
+        count(*) over (partition by a.symbol, a.interval, a.source, b.source, a.year) as bars_compared
+    from candidates as a
+    join candidates as b
+        on a.symbol = b.symbol and a.interval = b.interval and a.ts = b.ts and a.source < b.source
+    window pair as (partition by a.symbol, a.interval, a.source, b.source order by a.ts)
+
+),
+
+returns as (
+
+    select
+        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        'adjusted_return_differs' as finding,
+        adj_a as value_a,
+        adj_b as value_b
+    from shared
+
+    union all by name
+
+    select
+        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        'close_return_differs' as finding,
+        close_a as value_a,
+        close_b as value_b
+    from shared
+    where are_unadjusted
+
+),
+
+differing_returns as (
+
+    select
+        *,
+        value_b - value_a as difference,
+        1 as bars
+    from returns
+    where abs(value_b - value_a) > {{ var('reconciliation_tolerance') }}
+
+),
+
+-- An open that often equals the close before it is made up. Crypto never closes, so there it is the rule.
+opens as (
+
+    select
+        symbol,
+        interval,
+        ts,
+        year,
+        source,
+        open = lag(close) over (partition by symbol, interval, source order by ts) as repeats
+    from delivered
+    where interval = '1d' and open is not null and asset_class <> 'crypto'
+
+),
+
+repeated_opens as (
+
+    select
+        symbol,
+        interval,
+        min(ts) filter (repeats) as ts,
+        'open_repeats_close' as finding,
+        source as source_a,
+        count(*) filter (repeats) as bars,
+        count(*) as bars_compared,
+        year
+    from opens
+    group by symbol, interval, source, year
+    having count(*) filter (repeats) >= greatest(10, 0.15 * count(*))
+
+),
+
+findings as (
+
+    select * from differing_returns
+    union all by name
+    select * from repeated_opens
+
+)
+
+select
+    -- key
+    symbol,
+    interval,
+    ts,
+    finding,
+    source_a,
+    source_b,
+
+    -- what differs
+    value_a,
+    value_b,
+    difference,
+    bars,
+    bars_compared,
+
+    year
+from findings
