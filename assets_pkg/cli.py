@@ -115,7 +115,7 @@ def materialize(
 def ingest(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV or Parquet files of bars.")],
 ) -> None:
-    """Ingest files of bars into raw/bars; rejected rows go to raw/rejects with their reason."""
+    """Ingest files of bars into raw/bars; what is wrong goes to raw/rejects, what looks wrong is flagged too."""
     from lake.landing import ingest_file
     from lake.sources.failover import declare_instruments, ordered_sources
     from lake.sources.files import UnreadableFileError
@@ -140,6 +140,7 @@ def ingest(
             f"+ {batch.rejected} rejected"
         )
         _print_rejects(lake, batch.batch_id)
+        _print_flags(lake, batch.batch_id)
     if accepted:
         _report_ingested(lake)
     if failed:
@@ -240,7 +241,7 @@ def main() -> None:
         app()
     except ValidationError as error:
         for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
+            name = "__".join(str(part) for part in problem["loc"]).upper()
             print(f"lakehouse: setting LAKEHOUSE_{name}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
@@ -301,6 +302,16 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
         print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
+
+
+def _print_flags(lake: Lake, batch_id: str) -> None:
+    import pyarrow.compute as pc
+
+    flags = lake.read("raw/flags", ["symbol", "ts", "rule", "reason"], pc.field("batch_id") == batch_id)
+    for flag in flags.sort_by([("symbol", "ascending"), ("ts", "ascending")]).slice(0, 20).to_pylist():
+        print(f"  flagged {flag['symbol']} {flag['ts']:%Y-%m-%d %H:%M}: {flag['rule']}: {flag['reason']}")
+    if flags.num_rows > 20:
+        print(f"  ... and {flags.num_rows - 20} more: lakehouse query \"from raw.flags where batch_id = '{batch_id}'\"")
 
 
 def _newest(lake: Lake, table: str) -> str:

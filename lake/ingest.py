@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,16 @@ from pandera.pandas import DataFrameSchema
 
 from lake.duck import select
 from lake.quality import BARS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.series_rules import series_failures
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
-from lake.splice import FILE_SOURCE, complete_adj_close, splice_failures
+from lake.splice import FILE_SOURCE, complete_adj_close, known_bars, splice_failures
 from lake.store import Lake, among
 from lake.tables import (
     RAW_BARS,
     RAW_BATCHES,
     RAW_CORPORATE_ACTIONS,
+    RAW_FLAGS,
     RAW_FUNDAMENTALS,
     RAW_INSTRUMENTS,
     RAW_MACRO,
@@ -33,6 +36,7 @@ from lake.tables import (
     TableSpec,
 )
 
+_FLAGGED = ["batch_id", "symbol", "interval", "ts"]  # the bar that a flag is about
 _KEPT_OF_UNREADABLE = 10_000  # bytes
 _DTYPES = {"ts": "datetime64[ns, UTC]", **dict.fromkeys(NUMBER_COLUMNS, "float64")}
 _STAMPS = ("source", "batch_id", "ingested_at", "year")  # what ingestion adds to a row
@@ -40,7 +44,7 @@ _STAMPS = ("source", "batch_id", "ingested_at", "year")  # what ingestion adds t
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Counts of one batch; received = accepted + unchanged + rejected."""
+    """Counts of one batch; received = accepted + unchanged + rejected, and flagged are some of the accepted."""
 
     batch_id: str
     source: str
@@ -49,6 +53,7 @@ class BatchResult:
     accepted: int
     unchanged: int
     rejected: int
+    flagged: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def ingest(
     table : `raw/bars`, `raw/corporate_actions`, `raw/macro`, `raw/fundamentals` or `raw/news`.
     originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
-    again : judge the rows anew, even if the source's last batch held the same.
+    again : a person brings these rows again: they are judged anew, even if the source's last batch held the same, and
+        a rule of the series only flags them.
     """
     create_raw_tables(lake)
     kind = _KINDS[table]
@@ -149,6 +155,7 @@ def ingest(
     repeats = sum(entry["payload_hash"] == payload_hash for entry in earlier)
     batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
     batch = _Batch(batch_id, source, origin, datetime.now(UTC))
+    severities = lake.severities.overruled() if again else lake.severities
 
     failures = _unreadable_rows(unreadable)
     if kind.spec is RAW_BARS:
@@ -163,9 +170,13 @@ def ingest(
         assert version is not None
         stored = _stored(kind, valid, batch)
         mine, known = _compare(kind, stored, _history(lake, kind, stored, source, version), batch_id)
-        rejected = failures
+        rejected, flags = failures, join_failures()
         if kind.spec is RAW_BARS:
             rejected = join_failures(failures, splice_failures(lake, valid[~mine] if mine.any() else valid, source))
+            judged = valid[(mine | ~known) & ~valid.index.isin(rejected.index)]
+            found = series_failures(judged, partial(known_bars, lake, source), severities)
+            refused = found[(found["severity"] == "reject") & ~found.index.isin(valid.index[mine])]
+            rejected, flags = join_failures(rejected, refused), found.drop(index=refused.index)
         new = ~mine & ~known & ~valid.index.isin(rejected.index)
         landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
 
@@ -175,11 +186,13 @@ def ingest(
         texts = originals(refused.index) if originals else _as_json(refused)
         rejects = _rejects(kind, batch, refused, rejected, texts)
         lake.replace("raw/rejects", rejects, f"batch_id = '{batch_id}'")
+    if len(flags) or lake.read("raw/flags", ["batch_id"], of_batch).num_rows:
+        lake.replace("raw/flags", _flags(batch, valid.loc[flags.index], flags), f"batch_id = '{batch_id}'")
     accepted = int(mine.sum() + new.sum())
     unchanged = len(rows) - accepted - len(rejected)
-    result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected))
+    result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected), flags.index.nunique())
     if not _write_ledger(lake, result, payload_hash, batch.now):  # the same rows were ingested at once
-        return replace(result, accepted=0, unchanged=len(rows), rejected=0)
+        return replace(result, accepted=0, unchanged=len(rows), rejected=0, flagged=0)
     return result
 
 
@@ -199,7 +212,7 @@ def ingest_unreadable(lake: Lake, content: bytes, origin: str, reason: str) -> B
 
 def create_raw_tables(lake: Lake) -> None:
     """Create the raw tables that do not exist yet, so that their readers never meet a missing one."""
-    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
+    others = (RAW_INSTRUMENTS, RAW_REJECTS, RAW_FLAGS, RAW_READINGS, RAW_RESOLUTIONS, RAW_BATCHES, RAW_REQUESTS)
     for spec in (*(kind.spec for kind in _KINDS.values()), *others):
         lake.create(spec.name)
 
@@ -228,20 +241,27 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
 
 
 def unbalanced_batches(lake: Lake) -> list[str]:
-    """Batches whose counts do not add up, or are not those of the rows in the raw tables and rejects; sorted ids."""
+    """Batches whose counts do not add up, or are not those of the raw tables, rejects and flags; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
     wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
     wrong |= set(ledger.index[ledger.index.duplicated()])
-    for column, tables in (("accepted", tuple(_KINDS)), ("rejected", ("raw/rejects",))):
-        found: Counter[str] = Counter()
-        for table in tables:
-            for part in lake.batches(table, ["batch_id"]):
-                found.update(
-                    {entry["values"]: entry["counts"] for entry in part["batch_id"].value_counts().to_pylist()}
-                )
+    flagged = lake.read("raw/flags", _FLAGGED).group_by(_FLAGGED).aggregate([])["batch_id"]
+    for column, found in (
+        ("accepted", _rows_by_batch(lake, *_KINDS)),
+        ("rejected", _rows_by_batch(lake, "raw/rejects")),
+        ("flagged", Counter(flagged.to_pylist())),
+    ):
         both = ledger[column].to_frame().join(pd.Series(found, name="rows", dtype="int64"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
+
+
+def _rows_by_batch(lake: Lake, *tables: str) -> "Counter[str]":
+    found: Counter[str] = Counter()
+    for table in tables:
+        for part in lake.batches(table, ["batch_id"]):
+            found.update({entry["values"]: entry["counts"] for entry in part["batch_id"].value_counts().to_pylist()})
+    return found
 
 
 def _payload_hash(
@@ -330,6 +350,18 @@ def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFr
         }
     )
     return pa.Table.from_pandas(frame, preserve_index=False).cast(RAW_REJECTS.schema)
+
+
+def _flags(batch: _Batch, bars: pd.DataFrame, failures: pd.DataFrame) -> pa.Table:
+    frame = bars[["symbol", "interval", "ts"]].assign(
+        batch_id=batch.id,
+        source=batch.source,
+        origin=batch.origin,
+        rule=failures["rule"].to_numpy(),
+        reason=failures["reason"].to_numpy(),
+        flagged_at=pd.Timestamp(batch.now),
+    )
+    return pa.Table.from_pandas(frame[RAW_FLAGS.schema.names], preserve_index=False).cast(RAW_FLAGS.schema)
 
 
 def _as_json(rows: pd.DataFrame) -> pd.Series:

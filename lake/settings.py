@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BaseModel, Field, field_validator, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.providers import BySymbol, Edgar, Provider, Series, Synthetic, Table, parse_sources
+from lake.severities import Severities
 from lake.smtp import Smtp
 
 
@@ -72,6 +73,9 @@ class Settings(BaseSettings):
         default="",
         description="Symbols to load from live providers, each with its providers in order of preference: "
         "`AAPL, MSFT: yahoo, polygon; BTCUSDT: binance`. Default: none, so nothing is asked of the network.",
+    )
+    severity: Severities = _nested(
+        "What becomes of a bar that breaks a rule of its series (`reject`, `flag` or `off`)", Severities(), "quality.md"
     )
     synthetic: Synthetic = _nested("The synthetic market beside the real prices, off", Synthetic(), "sources.md")
     yahoo: Provider = _provider(

@@ -1,6 +1,7 @@
 """Whether bars of one source continue a series of another: levels must agree, the first new return be plausible."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from lake.duck import select
 from lake.quality import flag, join_failures
+from lake.series_rules import SERIES_COLUMNS
 from lake.store import Lake, among
 
 FILE_SOURCE = "file"
@@ -23,10 +25,20 @@ _BARS_A_SESSION = {"1d": 1, "1h": 6, "1m": 200}  # at least
 _SERIES = ["symbol", "interval"]
 
 _CURRENT = """
-select symbol, interval, ts, close, adj_close, source
+with versions as (
+    select versions.*, preferred, string_split(fallbacks, ',') as fallbacks, own
+    from versions
+    left join (select symbol, source as preferred, fallbacks from instruments) using (symbol)
+    cross join viewer
+)
+
+select {columns}
 from versions
-left join (select symbol, source as preferred, fallbacks from instruments) using (symbol)
-where source in ('file', preferred) or list_contains(string_split(fallbacks, ','), source)
+where case
+    when own in ('file', preferred) or list_contains(fallbacks, own)
+    then source in ('file', preferred) or list_contains(fallbacks, source)
+    else source = own
+end
 qualify row_number() over (
     partition by symbol, interval, ts
     order by coalesce(source in ('file', preferred), false) desc, ingested_at desc, batch_id desc
@@ -142,12 +154,36 @@ def current_series(lake: Lake, symbols: np.ndarray, since: datetime | None = Non
     -------
     Table with the columns symbol, interval, ts, close, adj_close, source, ordered by symbol, interval and ts.
     """
-    columns = [*_SERIES, "ts", "close", "adj_close", "source", "ingested_at", "batch_id"]
     condition = among("symbol", symbols)
     if since is not None:
         condition &= pc.field("ts") >= since
-    instruments = lake.read("raw/instruments", ["symbol", "source", "fallbacks"])
-    return select(_CURRENT, versions=lake.read("raw/bars", columns, condition), instruments=instruments)
+    return _current(lake, condition, [*_SERIES, "ts", "close", "adj_close", "source"])
+
+
+def known_bars(
+    lake: Lake, source: str, symbols: np.ndarray, interval: str, *, since: datetime, until: datetime
+) -> pd.DataFrame:
+    """Bars of an interval, between two times, of the series that `source` continues: the current truth, or the bars of
+    the source itself where it has no part in that.
+
+    Returns
+    -------
+    Frame with the columns `lake.series_rules.SERIES_COLUMNS`.
+    """
+    condition = among("symbol", symbols) & (pc.field("interval") == interval)
+    condition &= (pc.field("ts") >= since) & (pc.field("ts") <= until)
+    return _current(lake, condition, SERIES_COLUMNS, source).to_pandas()
+
+
+def _current(lake: Lake, condition: pc.Expression, columns: Sequence[str], source: str = FILE_SOURCE) -> pa.Table:
+    """The rows that are true for `source`: for a file, which may continue every series, the current truth."""
+    needed = dict.fromkeys([*columns, *_SERIES, "ts", "source", "ingested_at", "batch_id"])
+    return select(
+        _CURRENT.format(columns=", ".join(columns)),
+        versions=lake.read("raw/bars", list(needed), condition),
+        instruments=lake.read("raw/instruments", ["symbol", "source", "fallbacks"]),
+        viewer=pa.table({"own": [source]}),
+    )
 
 
 def _continued_by(lake: Lake, source: str) -> list[str]:

@@ -14,6 +14,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from lake.s3 import delta_options, is_remote
 from lake.settings import Settings
+from lake.severities import Severities
 from lake.tables import TABLES
 
 if TYPE_CHECKING:
@@ -29,16 +30,21 @@ class Lake:
     ----------
     uri : absolute path or `s3://bucket/prefix`.
     storage_options : options of delta-rs' object store; None for a local path.
+    severities : what becomes of bars that break a rule of their series.
     """
 
-    def __init__(self, uri: str, storage_options: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, uri: str, storage_options: dict[str, str] | None = None, severities: Severities | None = None
+    ) -> None:
         self.uri = uri.rstrip("/")
         self.storage_options = storage_options
+        self.severities = severities or Severities()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Lake":
         """The lake that the settings point at."""
-        return cls(settings.lake_uri, delta_options(settings) if is_remote(settings.lake_uri) else None)
+        options = delta_options(settings) if is_remote(settings.lake_uri) else None
+        return cls(settings.lake_uri, options, settings.severity)
 
     def path(self, table: str) -> str:
         """URI of a table."""

@@ -231,6 +231,23 @@ RAW_REJECTS = _spec(
     known_since="rejected_at",
 )
 
+RAW_FLAGS = _spec(
+    "raw/flags",
+    "Accepted bars that look wrong in their series, with the rule that they broke. Append-only.",
+    [
+        _BATCH_ID,
+        _SOURCE,
+        _ORIGIN,
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("interval", pa.string(), "Length of the bar.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session or time of the bar.", nullable=False),
+        _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
+        _field("reason", pa.string(), "What looks wrong, in words.", nullable=False),
+        _field("flagged_at", UTC_TIMESTAMP, "When the bar was accepted and flagged.", nullable=False),
+    ],
+    key=("batch_id", "symbol", "interval", "ts", "rule"),
+)
+
 RAW_READINGS = _spec(
     "raw/readings",
     "How each file was read: recognised format, columns, order of dates, decimal sign, time zone.",
@@ -267,6 +284,7 @@ RAW_BATCHES = _spec(
         _field("accepted", pa.int64(), "Rows appended to the raw table.", nullable=False),
         _field("unchanged", pa.int64(), "Rows that the lake already knew with the same values.", nullable=False),
         _field("rejected", pa.int64(), "Rows sent to raw/rejects.", nullable=False),
+        _field("flagged", pa.int64(), "Accepted rows with an entry in raw/flags.", nullable=False),
         _field("ingested_at", UTC_TIMESTAMP, "When the batch was ingested.", nullable=False),
     ],
     key=("batch_id",),
@@ -390,6 +408,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_FUNDAMENTALS,
         RAW_NEWS,
         RAW_REJECTS,
+        RAW_FLAGS,
         RAW_READINGS,
         RAW_RESOLUTIONS,
         RAW_BATCHES,

@@ -18,7 +18,7 @@ class Arrivals:
 
 
 def arrivals(lake: Lake, batch_ids: Sequence[str]) -> Arrivals:
-    """How much came from where, what was rejected by which rule, and the newest session among the new bars.
+    """How much came from where, what was rejected or flagged by which rule, and the newest session among the new bars.
 
     Parameters
     ----------
@@ -34,6 +34,7 @@ def arrivals(lake: Lake, batch_ids: Sequence[str]) -> Arrivals:
         for b in batches
     ]
     lines += [f"rejected by rule {rule}: {rows:,}" for rule, rows in _by_rule(lake, "raw/rejects", ours)]
+    lines += [f"flagged by rule {rule}: {rows:,}" for rule, rows in _by_rule(lake, "raw/flags", ours)]
     newest = pc.max(lake.read("raw/bars", ["ts"], ours)["ts"]).as_py()
     if newest is not None:
         lines.append(f"newest session: {newest:%Y-%m-%d}")

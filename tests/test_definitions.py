@@ -22,10 +22,11 @@ GRAPH = {
     "raw/news": ((), ()),
     "raw/readings": (("raw/instruments",), ()),
     "raw/rejects": (("raw/instruments",), ()),
+    "raw/flags": (("raw/instruments",), ("no_bar_was_flagged",)),
     "raw/resolutions": (("raw/rejects",), ()),
     "raw/batches": (("raw/instruments",), ("ledger_balances!",)),
     "raw/requests": (("raw/instruments",), ()),
-    "market/bars": (("raw/bars", "raw/instruments"), ()),
+    "market/bars": (("raw/bars", "raw/flags", "raw/instruments"), ()),
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
     "market/indicators": (("market/bars",), ()),
@@ -93,7 +94,7 @@ def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
     dbt = [check for check in graph.asset_check_keys if "dagster_dbt/unique_id" in _spec(graph, check).metadata]
     tested = {check.asset_key.to_user_string() for check in dbt}
     market = {asset for asset in GRAPH if asset.startswith("market/")}
-    assert tested == {"raw/bars", "raw/instruments", "raw/sessions"} | market
+    assert tested == {"raw/bars", "raw/flags", "raw/instruments", "raw/sessions"} | market
     assert all(graph.get(check).blocking for check in dbt)
 
 

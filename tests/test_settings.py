@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from lake.providers import Provider
 from lake.settings import Settings, get_settings
+from lake.severities import Severities
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
 
 
 PROVIDERS = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Provider)}
-OTHERS = PROVIDERS | {"mlflow_tracking_uri", "sources", "smtp", "synthetic"}
+OTHERS = PROVIDERS | {"mlflow_tracking_uri", "sources", "severity", "smtp", "synthetic"}
 PLAIN = [name for name in Settings.model_fields if name not in OTHERS]
 
 
@@ -72,6 +73,25 @@ def test_live_sources_are_orders_of_preference(monkeypatch: pytest.MonkeyPatch) 
     }
     monkeypatch.setenv("LAKEHOUSE_SOURCES", "AAPL yahoo")
     with pytest.raises(ValidationError, match="not of the form"):
+        get_settings()
+
+
+@pytest.mark.parametrize("rule", Severities.model_fields)
+def test_the_severity_of_one_rule_is_set_and_the_others_stay(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = get_settings().severity
+    monkeypatch.setenv(f"LAKEHOUSE_SEVERITY__{rule.upper()}", "off")
+    after = get_settings().severity
+    assert getattr(after, rule) == "off"
+    assert after.model_dump(exclude={rule}) == before.model_dump(exclude={rule})
+    assert f"__{rule.upper()}" in str(Settings.model_fields["severity"].description)
+
+
+@pytest.mark.parametrize(("rule", "severity"), [("jump", "ignore"), ("jumps", "off")])
+def test_a_severity_that_there_is_not_is_refused_by_name(
+    rule: str, severity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"LAKEHOUSE_SEVERITY__{rule.upper()}", severity)
+    with pytest.raises(ValidationError, match=f"severity.{rule}\n"):
         get_settings()
 
 

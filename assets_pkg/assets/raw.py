@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from assets_pkg.checks.raw import RAW_CHECKS, check_raw, check_sources
+from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sources
 from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.calendars import write_sessions
 from lake.ingest import BatchResult, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
+from lake.store import Lake
 from lake.tables import TABLES
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _SPECS = [
     _spec("raw/news", set()),
     _spec("raw/readings", set(), ["raw/instruments"]),
     _spec("raw/rejects", {"pandera"}, ["raw/instruments"]),
+    _spec("raw/flags", set(), ["raw/instruments"]),
     _spec("raw/resolutions", set(), ["raw/rejects"]),
     _spec("raw/batches", set(), ["raw/instruments"]),
     _spec("raw/requests", set(), ["raw/instruments"]),
@@ -87,15 +89,19 @@ def raw(
         context.log.info(str(batch))
     write_sessions(lake)
     new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
-    ledger = {
-        "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
-        NEW_BATCHES: dg.MetadataValue.json(new),
+    shown: dict[str, dict[str, Any]] = {
+        "raw/batches": {
+            "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
+            NEW_BATCHES: dg.MetadataValue.json(new),
+        },
+        "raw/flags": {"newest": _flags_table(lake)},
     }
     for table in ("/".join(spec.key.path) for spec in _SPECS):
         found = [report for report in reports if report.table == table and (report.delivered or report.failures)]
-        sources = {"sources": _sources_table(found)} if found else None
-        yield table_result(lake, table, ledger if table == "raw/batches" else sources)
+        sources = {"sources": _sources_table(found)} if found else {}
+        yield table_result(lake, table, shown.get(table, {}) | sources)
     yield from check_raw(lake)
+    yield check_flags(batches)
     yield check_sources(reports)
 
 
@@ -142,3 +148,9 @@ def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:
                 }
             )
     return markdown_table(rows, _SHOWN)
+
+
+def _flags_table(lake: Lake) -> dg.MetadataValue:
+    newest = lake.read("raw/flags").sort_by([("flagged_at", "descending"), ("ts", "descending")]).to_pylist()
+    columns = ("symbol", "interval", "ts", "rule", "reason", "source", "batch_id")
+    return markdown_table([{name: flag[name] for name in columns} for flag in newest], _SHOWN)

@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets_pkg.metadata import markdown_table
 from lake.calendars import STALE_SESSIONS, stale_series
-from lake.ingest import unbalanced_batches
+from lake.ingest import BatchResult, unbalanced_batches
 from lake.quality import BARS, schema_failures
 from lake.sources.base import BAR_COLUMNS
 from lake.store import Lake
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lake.sources.failover import Report
 
 _TOLD = 10  # symbols that an alert names
-_BARS, _BATCHES = dg.AssetKey(["raw", "bars"]), dg.AssetKey(["raw", "batches"])
+_BARS, _FLAGS, _BATCHES = (dg.AssetKey(["raw", table]) for table in ("bars", "flags", "batches"))
 
 RAW_CHECKS = [
     dg.AssetCheckSpec(
@@ -41,7 +41,13 @@ RAW_CHECKS = [
         "ledger_balances",
         asset=_BATCHES,
         blocking=True,
-        description="Accepted rows are in raw/bars and rejected ones in raw/rejects, batch by batch.",
+        description="Accepted rows are in raw/bars, rejected ones in raw/rejects and flagged ones in raw/flags, "
+        "batch by batch.",
+    ),
+    dg.AssetCheckSpec(
+        "no_bar_was_flagged",
+        asset=_FLAGS,
+        description="No bar that came with this run looks wrong in its series; those that do are listed in raw/flags.",
     ),
 ]
 
@@ -72,6 +78,19 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
         asset_key=_BATCHES,
         passed=not unbalanced,
         metadata={"batches": lake.row_count("raw/batches"), "unbalanced": unbalanced},
+    )
+
+
+def check_flags(batches: Sequence[BatchResult]) -> dg.AssetCheckResult:
+    """Result of `no_bar_was_flagged`: about the batches of this run, since no later one can mend it."""
+    flagged = sum(batch.flagged for batch in batches)
+    return dg.AssetCheckResult(
+        check_name="no_bar_was_flagged",
+        asset_key=_FLAGS,
+        passed=not flagged,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{flagged} bars look wrong in their series" if flagged else None,
+        metadata={"flagged": flagged},
     )
 
 

@@ -21,6 +21,7 @@ from lake.store import Lake
 # days, and some providers give a few days only of short intervals.
 _OVERLAP = {"1d": timedelta(days=10), "1h": timedelta(days=4), "1m": timedelta(days=4)}
 _SAME_PRICE = 1e-4
+_MISFITS = (*SPLICE_RULES, "currency_change")  # what the next source may do better
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def _repriced(bars: pd.DataFrame, own: pd.DataFrame) -> bool:
 
 def _refused(lake: Lake, batch: BatchResult) -> dict[str, str]:
     """Symbols whose bars of a batch did not fit the series, with the reason."""
-    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(SPLICE_RULES))
+    condition = (pc.field("batch_id") == batch.batch_id) & pc.field("rule").isin(list(_MISFITS))
     rows = lake.read("raw/rejects", ["symbol", "reason"], condition).to_pylist()
     return {row["symbol"]: row["reason"] for row in rows}
 

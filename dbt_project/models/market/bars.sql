@@ -52,6 +52,19 @@ adjusted as (
         ) as adj_factor
     from chosen
 
+),
+
+flagged as (
+
+    select
+        batch_id,
+        symbol,
+        interval,
+        ts,
+        string_agg(rule, ',' order by rule) as flags
+    from {{ source('raw', 'flags') }}
+    group by all
+
 )
 
 select
@@ -77,9 +90,13 @@ select
     low * adj_factor as low_adj,
     close * adj_factor as close_adj,
 
+    -- what looks wrong
+    flags,
+
     -- where it comes from
     source,
     batch_id,
     ingested_at,
     year
 from adjusted
+left join flagged using (batch_id, symbol, interval, ts)
