@@ -246,6 +246,7 @@ RAW_FLAGS = _spec(
         _field("flagged_at", UTC_TIMESTAMP, "When the bar was accepted and flagged.", nullable=False),
     ],
     key=("batch_id", "symbol", "interval", "ts", "rule"),
+    known_since="flagged_at",
 )
 
 RAW_READINGS = _spec(
