@@ -183,7 +183,7 @@ def backfill(
     if report.missing:
         for name in report.missing:
             print(f"{name}: {'; '.join(report.failures[name])}", file=sys.stderr)
-        _fail(f"{len(report.missing)} of these did not come; the same command asks for them again")
+        _fail("this did not come; the same command asks for it again")
 
 
 @app.command()

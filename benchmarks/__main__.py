@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, code_location, graph, up
+from benchmarks import api, code_location, graph, ingest, up
 from benchmarks.measure import Measure, machine
 
 
@@ -16,7 +16,13 @@ def main() -> int:
     kept = True
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
         home = Path(folder)
-        for measurement in (graph.run, code_location.run, api.run, up.run):  # the first builds what the others use
+        for measurement in (
+            graph.run,
+            code_location.run,
+            api.run,
+            up.run,
+            ingest.run,
+        ):  # the first builds what the next three use
             for measure in measurement(home):
                 kept &= _show(measure)
     return 0 if kept else 1

@@ -87,7 +87,7 @@ def backfill(
     declare_instruments(lake, settings, orders)
     done = {} if again else _done(lake, orders, interval)
     parts = list(_parts({symbol: uncovered(done.get(symbol, ()), start, end) for symbol in chosen}, interval))
-    say(f"{interval} bars of {len(chosen)} symbols, {start} to {end}: {len(parts) or 'no'} parts to ask for")
+    say(f"Backfill of {interval} bars, {start} to {end}; symbols: {len(chosen)}, parts to ask for: {len(parts)}")
     report = Report()
     for number, part in enumerate(parts, 1):
         began = time.monotonic()
@@ -106,7 +106,7 @@ def _done(lake: Lake, orders: Mapping[str, Sequence[LiveBars]], interval: str) -
     done: dict[str, list[tuple[date, date]]] = {}
     for row in lake.read("raw/requests", filters=pc.field("interval") == interval).to_pylist():
         if row["source"] in (source.name for source in orders.get(row["symbol"], ())):
-            done.setdefault(row["symbol"], []).append((row["start"], row["end"]))
+            done.setdefault(row["symbol"], []).append((row["range_start"], row["range_end"]))
     return done
 
 
@@ -142,7 +142,12 @@ def _spans(start: date, end: date, period: str | None) -> list[tuple[date, date]
 
 
 def _remember(lake: Lake, found: Report, part: Part, interval: str) -> None:
-    common = {"interval": interval, "start": part.start, "end": part.end, "requested_at": datetime.now(UTC)}
-    rows = [{"symbol": symbol, **vars(delivery), **common} for symbol, delivery in found.delivered.items()]
+    asked = {
+        "interval": interval,
+        "range_start": part.start,
+        "range_end": part.end,
+        "requested_at": datetime.now(UTC),
+    }
+    rows = [{"symbol": symbol, **vars(delivery), **asked} for symbol, delivery in found.delivered.items()]
     if rows:
         lake.append("raw/requests", pa.Table.from_pylist(rows, schema=RAW_REQUESTS.schema))

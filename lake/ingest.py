@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,16 @@ import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
 from lake.duck import select
-from lake.quality import BARS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, broken_rules, join_failures
+from lake.quality import (
+    BARS,
+    CORPORATE_ACTIONS,
+    FUNDAMENTALS,
+    MACRO,
+    NEWS,
+    broken_rules,
+    join_failures,
+    schema_failures,
+)
 from lake.series_rules import series_failures
 from lake.sources.base import BAR_COLUMNS, NUMBER_COLUMNS, Instrument, Source, actions_of
 from lake.sources.instruments import INSTRUMENTS
@@ -108,7 +119,7 @@ def ingest_source(
 
 
 def ingest_delivery(lake: Lake, bars: pd.DataFrame, source: str, origin: str) -> list[BatchResult]:
-    """Ingest daily bars, and the corporate actions that came with them in the columns `ACTION_COLUMNS`."""
+    """Ingest bars, and the corporate actions that came beside them in the columns `ACTION_COLUMNS`."""
     batches = [ingest(lake, bars[list(BAR_COLUMNS)], source, origin)]
     actions = actions_of(bars)
     if len(actions):
@@ -172,8 +183,8 @@ def ingest(
         mine, known = _compare(kind, stored, _history(lake, kind, stored, source, version), batch_id)
         rejected, flags = failures, join_failures()
         if kind.spec is RAW_BARS:
-            rejected = join_failures(failures, splice_failures(lake, valid[~mine] if mine.any() else valid, source))
-            judged = valid[(mine | ~known) & ~valid.index.isin(rejected.index)]
+            rejected = join_failures(failures, splice_failures(lake, _where(valid, ~mine), source))
+            judged = _where(valid, (mine | ~known) & ~valid.index.isin(rejected.index))
             found = series_failures(judged, partial(known_bars, lake, source), severities)
             refused = found[(found["severity"] == "reject") & ~found.index.isin(valid.index[mine])]
             rejected, flags = join_failures(rejected, refused), found.drop(index=refused.index)
@@ -240,6 +251,11 @@ def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str
     return version
 
 
+def delivered_columns(table: str) -> list[str]:
+    """The columns of a raw table that sources deliver; ingestion adds the others."""
+    return _KINDS[table].columns
+
+
 def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the raw tables, rejects and flags; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
@@ -258,10 +274,19 @@ def unbalanced_batches(lake: Lake) -> list[str]:
 
 def _rows_by_batch(lake: Lake, *tables: str) -> "Counter[str]":
     found: Counter[str] = Counter()
-    for table in tables:
-        for part in lake.batches(table, ["batch_id"]):
-            found.update({entry["values"]: entry["counts"] for entry in part["batch_id"].value_counts().to_pylist()})
+    for part in chain.from_iterable(lake.parts(table, ["batch_id"]) for table in tables):
+        ids, rows = part["batch_id"].value_counts().flatten()
+        found.update(dict(zip(ids.to_pylist(), rows.to_pylist(), strict=True)))
     return found
+
+
+def broken_bars(lake: Lake) -> list[dict[str, Any]]:
+    """Stored bars that break a rule of single rows: symbol, interval, ts, rule and reason of each."""
+    kind, broken = _KINDS["raw/bars"], []
+    for part in lake.parts("raw/bars", kind.columns):
+        bars = part.to_pandas(categories=kind.text).astype({"ts": _DTYPES["ts"]})
+        broken += bars[["symbol", "interval", "ts"]].join(schema_failures(bars), how="inner").to_dict("records")
+    return broken
 
 
 def _payload_hash(
@@ -286,6 +311,10 @@ def _unreadable_rows(unreadable: pd.Series | None) -> pd.DataFrame:
 
 def _without(rows: pd.DataFrame, failures: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(index=failures.index) if len(failures) else rows
+
+
+def _where(rows: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+    return rows if wanted.all() else rows[wanted]
 
 
 def _stored(kind: _Kind, rows: pd.DataFrame, batch: _Batch) -> pa.Table:
@@ -340,6 +369,7 @@ def _rejects(kind: _Kind, batch: _Batch, rows: pd.DataFrame, failures: pd.DataFr
             "batch_id": batch.id,
             "source": batch.source,
             "origin": batch.origin,
+            "raw_table": kind.spec.name,
             "row_number": failures.index + 1,
             "symbol": rows[kind.subject],
             "ts": rows["ts"],

@@ -12,14 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.ingest import BatchResult, create_raw_tables, ingest
+from lake.ingest import BatchResult, create_raw_tables, delivered_columns, ingest
 from lake.sources.base import BAR_COLUMNS
-from lake.sources.files.cells import MAX_BYTES, Cells, UnreadableFileError
+from lake.sources.files.cells import MAX_BYTES, Cells, UnreadableFileError, clip
 from lake.sources.files.reading import Reading, interpret, plan
 from lake.sources.files.text import read_text
 from lake.splice import FILE_SOURCE
 from lake.store import Lake
-from lake.tables import RAW_RESOLUTIONS
+from lake.tables import RAW_RESOLUTIONS, TABLES
 
 _BATCH, _ROW, _TEXT = "reject_batch", "reject_row", "reject_text"
 _ADDED = (_BATCH, _ROW, "reject_rule", "reject_reason", _TEXT)
@@ -102,7 +102,7 @@ def export_rejects(lake: Lake, batch: str, path: Path) -> int:
 
 
 def replay_file(lake: Lake, path: Path) -> Replay:
-    """Ingest the fixed rows of an exported file, read as the original file was.
+    """Ingest the fixed rows of an exported file, read as the original file was, as rows of the source `file`.
 
     A row that is resolved already, or whose cells are all empty, is passed over, so the same file again adds nothing.
 
@@ -151,19 +151,18 @@ def replay_batch(lake: Lake, batch: str) -> Replay:
 
 def _replay(lake: Lake, rejects: pd.DataFrame, cells: Cells, what: str) -> Replay:
     """Ingest `cells`, row by row in place of `rejects`, and note which of them that resolved."""
-    batch_id, origin = str(rejects["batch_id"].iloc[0]), str(rejects["origin"].iloc[0])
-    try:
-        reading = _stored_reading(lake, batch_id) or plan(cells, origin, None)
-    except UnreadableFileError as error:
-        raise RejectsError(f"{what}: {error}; nothing was replayed") from error
-    if missing := set(reading.columns.values()) - set(cells.table.column_names):
+    batch_id, table = str(rejects["batch_id"].iloc[0]), str(rejects["raw_table"].iloc[0])
+    reading = _reading(lake, rejects, cells, what) if table == "raw/bars" else None
+    needed = reading.columns.values() if reading else delivered_columns(table)
+    if missing := set(needed) - set(cells.table.column_names):
         raise RejectsError(f"{what}: column {min(missing)!r} is missing; nothing was replayed")
-    bars, unreadable = interpret(cells, reading)
+    rows, unreadable = interpret(cells, reading) if reading else _typed(cells, table)
     result = ingest(
         lake,
-        bars,
+        rows,
         str(rejects["source"].iloc[0]),
         f"replay of {batch_id}: {what}",
+        table=table,
         originals=cells.originals,
         unreadable=unreadable,
         again=True,
@@ -179,6 +178,33 @@ def _replay(lake: Lake, rejects: pd.DataFrame, cells: Cells, what: str) -> Repla
     if entries:
         lake.append_new("raw/resolutions", pa.Table.from_pylist(entries, schema=RAW_RESOLUTIONS.schema))
     return Replay(result, batch_id, len(resolved))
+
+
+def _reading(lake: Lake, rejects: pd.DataFrame, cells: Cells, what: str) -> Reading:
+    try:
+        return _stored_reading(lake, rejects["batch_id"].iloc[0]) or plan(cells, rejects["origin"].iloc[0], None)
+    except UnreadableFileError as error:
+        raise RejectsError(f"{what}: {error}; nothing was replayed") from error
+
+
+def _typed(cells: Cells, table: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Rows of a table other than bars, and the first cell of each that cannot be read, in words."""
+    rows = pd.DataFrame(index=range(cells.table.num_rows))
+    unreadable = pd.Series(pd.NA, index=rows.index, dtype="string")
+    for name in delivered_columns(table):
+        text = cells.table[name].to_pandas()
+        text = text.where(text != "", None)
+        kind = TABLES[table].schema.field(name).type
+        rows[name] = text
+        if pa.types.is_timestamp(kind):
+            stamps = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+            rows[name] = stamps.astype("datetime64[ns, UTC]")
+        elif not pa.types.is_string(kind):
+            numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+            rows[name] = numbers.where(numbers % 1 == 0).astype("Int32") if pa.types.is_integer(kind) else numbers
+        problem = name + " " + text.map(lambda cell: repr(clip(cell, 100)), na_action="ignore") + " cannot be read"
+        unreadable = unreadable.fillna(problem.where(rows[name].isna()).astype("string"))
+    return rows, unreadable
 
 
 def _open_rejects(lake: Lake, batch: str) -> pd.DataFrame:

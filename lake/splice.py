@@ -118,14 +118,11 @@ def splice_failures(lake: Lake, bars: pd.DataFrame, source: str) -> pd.DataFrame
     judged = bars if source == FILE_SOURCE else bars[bars["symbol"].isin(_continued_by(lake, source))]
     if judged.empty:
         return join_failures()
-    series = known_series(lake, judged, _VOLATILITY_ROWS + 1)
-    new = pa.Table.from_pandas(judged[[*_SERIES, "ts", "close", "adj_close"]], preserve_index=False)
-    failures = []
-    for evidence in select(_EVIDENCE, judged=new, series=series).to_pylist():
-        if verdict := _misfit(evidence):
-            of_series = (judged["symbol"] == evidence["symbol"]) & (judged["interval"] == evidence["interval"])
-            failures.append(flag(of_series, *verdict))
-    return join_failures(*failures)
+    doubtful = _misfits(lake, judged, 1, 0.0)  # most returns are plausible for any series, so few are read far back
+    if doubtful.empty:
+        return doubtful
+    judged = judged[judged["symbol"].isin(judged["symbol"][doubtful.index])]
+    return _misfits(lake, judged, _VOLATILITY_ROWS + 1, _PLAUSIBLE_SIGMAS)
 
 
 def known_series(lake: Lake, bars: pd.DataFrame, rows: int) -> pa.Table:
@@ -191,7 +188,18 @@ def _continued_by(lake: Lake, source: str) -> list[str]:
     return [row["symbol"] for row in instruments if source in row["fallbacks"].split(",")]
 
 
-def _misfit(evidence: dict[str, Any]) -> tuple[str, str] | None:
+def _misfits(lake: Lake, bars: pd.DataFrame, rows: int, sigmas: float) -> pd.DataFrame:
+    series = known_series(lake, bars, rows)
+    new = pa.Table.from_pandas(bars[[*_SERIES, "ts", "close", "adj_close"]], preserve_index=False)
+    failures = []
+    for evidence in select(_EVIDENCE, judged=new, series=series).to_pylist():
+        if misfit := _misfit(evidence, sigmas):
+            of_series = (bars["symbol"] == evidence["symbol"]) & (bars["interval"] == evidence["interval"])
+            failures.append(flag(of_series, *misfit))
+    return join_failures(*failures)
+
+
+def _misfit(evidence: dict[str, Any], sigmas: float) -> tuple[str, str] | None:
     if evidence["shared"]:
         if abs(math.log(evidence["level"])) <= math.log1p(_LEVEL_TOLERANCE):
             return None
@@ -204,7 +212,7 @@ def _misfit(evidence: dict[str, Any]) -> tuple[str, str] | None:
         return "gap_before_series", "it ends before the known series starts and shares no session with it"
     for column in ("close", "adj_close"):
         new, last = evidence[column], evidence[f"last_{column}"]
-        limit = max(_PLAUSIBLE_SIGMAS * (evidence[f"{column}_volatility"] or 0.0), _PLAUSIBLE_FLOOR)
+        limit = max(sigmas * (evidence[f"{column}_volatility"] or 0.0), _PLAUSIBLE_FLOOR)
         if abs(math.log(new / last)) > limit:
             return (
                 "implausible_return",

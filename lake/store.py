@@ -155,10 +155,18 @@ class Lake:
         dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset(filesystem=self._filesystem(table))
         return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
 
-    def batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Rows of the newest version of a table, a part at a time, for tables that do not fit into memory."""
+    def parts(self, table: str, columns: Sequence[str], rows: int = 1_000_000) -> Iterator[pa.Table]:
+        """Rows of the newest version of a table, about so many at a time, where all would not fit into memory."""
         dataset: ds.Dataset = self._table(table).to_pyarrow_dataset(filesystem=self._filesystem(table))
-        yield from dataset.to_batches(columns=list(columns))
+        part, held = [], 0
+        for batch in dataset.to_batches(columns=list(columns), fragment_readahead=2):
+            part.append(batch)
+            held += batch.num_rows
+            if held >= rows:
+                yield pa.Table.from_batches(part)
+                part, held = [], 0
+        if held:
+            yield pa.Table.from_batches(part)
 
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""

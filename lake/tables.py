@@ -219,6 +219,7 @@ RAW_REJECTS = _spec(
         _BATCH_ID,
         _SOURCE,
         _ORIGIN,
+        _field("raw_table", pa.string(), "Table that the row was for: raw/bars, raw/news ...", nullable=False),
         _field("row_number", pa.int64(), "Position in the batch, counted from 1.", nullable=False),
         _field("symbol", pa.string(), "Ticker or series, where it could be read."),
         _field("ts", UTC_TIMESTAMP, "Session or time, where it could be read."),
@@ -298,14 +299,14 @@ RAW_REQUESTS = _spec(
     [
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
         _field("interval", pa.string(), "Length of the bars: 1d, 1h or 1m.", nullable=False),
-        _field("start", pa.date32(), "First day of the range.", nullable=False),
-        _field("end", pa.date32(), "Last day of the range.", nullable=False),
+        _field("range_start", pa.date32(), "First day of the range.", nullable=False),
+        _field("range_end", pa.date32(), "Last day of the range.", nullable=False),
         _field("source", pa.string(), "Source that delivered it.", nullable=False),
         _field("rows", pa.int64(), "Bars that it delivered, those that the lake knew included.", nullable=False),
         _field("batch_id", pa.string(), "Ingestion batch of these bars; null where there were none."),
         _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
     ],
-    key=("symbol", "interval", "start", "end", "requested_at"),
+    key=("symbol", "interval", "range_start", "range_end", "requested_at"),
     known_since="requested_at",
 )
 

@@ -48,6 +48,12 @@ YAHOO = {
                     ],
                     "adjclose": [{"adjclose": [184.73, 183.35]}],
                 },
+                "events": {
+                    "dividends": {"1704292200": {"amount": 0.24, "date": 1704292200}},
+                    "splits": {
+                        "1704205800": {"date": 1704205800, "numerator": 4, "denominator": 1, "splitRatio": "4:1"}
+                    },
+                },
             }
         ],
         "error": None,
@@ -84,12 +90,12 @@ ALPHA_VANTAGE = {
             "4. close": bar[3],
             "5. adjusted close": bar[4],
             "6. volume": bar[5],
-            "7. dividend amount": "0.0000",
-            "8. split coefficient": "1.0",
+            "7. dividend amount": bar[6],
+            "8. split coefficient": bar[7],
         }
         for day, bar in {
-            "2024-01-03": ("161.0", "161.73", "160.08", "160.1", "154.1", "4086065"),
-            "2024-01-02": ("162.83", "163.29", "160.46", "161.5", "155.4", "3825044"),
+            "2024-01-03": ("161.0", "161.73", "160.08", "160.1", "154.1", "4086065", "1.6600", "1.0"),
+            "2024-01-02": ("162.83", "163.29", "160.46", "161.5", "155.4", "3825044", "0.0000", "2.0"),
         }.items()
     },
 }
@@ -110,8 +116,32 @@ POLYGON_BARS = [
 POLYGON_EMPTY = {"ticker": "AAPL", "queryCount": 0, "resultsCount": 0, "adjusted": True, "status": "OK", "count": 0}
 
 
+# https://polygon.io/docs/rest/stocks/corporate-actions/dividends and .../splits
+POLYGON_DIVIDENDS = [
+    {
+        "cash_amount": amount,
+        "currency": currency,
+        "declaration_date": "2023-12-12",
+        "dividend_type": "CD",
+        "ex_dividend_date": "2024-01-03",
+        "frequency": 4,
+        "id": "E416a068758f85277196150c3eb73a3331d04698856c141e883ad95710dd0b189",
+        "pay_date": "2024-01-11",
+        "record_date": "2024-01-04",
+        "ticker": "AAPL",
+    }
+    for amount, currency in ((0.125, "USD"), (0.125, "USD"), (9.0, "CAD"))
+]
+POLYGON_SPLITS = [
+    {"execution_date": "2024-01-02", "id": "E1", "split_from": 1, "split_to": 4, "ticker": "AAPL"},
+]
+
+
 def polygon(request: Request) -> Any:
-    """Two pages of one bar; the link to the second names the public host."""
+    """Two pages of one bar, the link to the second names the public host; and what went ex."""
+    if request.path.startswith("/v3/reference/"):
+        events = POLYGON_DIVIDENDS if request.path.endswith("dividends") else POLYGON_SPLITS
+        return {"results": events, "status": "OK", "request_id": "6a7e466379af0a71039d60cc78e72282"}
     second = request.query.get("cursor") == "bGltaXQ9MQ"
     page = POLYGON_EMPTY | {"results": [POLYGON_BARS[second]], "resultsCount": 1, "queryCount": 1, "count": 1}
     link = "https://api.polygon.io/v2/aggs/ticker/AAPL/range/1/day/1704171600000/1704258000000?cursor=bGltaXQ9MQ"
@@ -121,8 +151,8 @@ def polygon(request: Request) -> Any:
 # https://docs.data.nasdaq.com/docs/parameters-1 and https://docs.data.nasdaq.com/docs/error-codes
 _NASDAQ_COLUMNS = ("ticker", "date", "open", "high", "low", "close", "volume", "dividend", "split", "adj_close")
 _NASDAQ_ROWS = [
-    ["AAPL", "2024-01-03", 184.22, 185.88, 183.43, 184.25, 58414460.0, 0.0, 1.0, 183.35],
-    ["AAPL", "2024-01-02", 187.15, 188.44, 183.885, 185.64, 82488700.0, 0.0, 1.0, 184.73],
+    ["AAPL", "2024-01-03", 184.22, 185.88, 183.43, 184.25, 58414460.0, 0.24, 1.0, 183.35],
+    ["AAPL", "2024-01-02", 187.15, 188.44, 183.885, 185.64, 82488700.0, 0.0, 4.0, 184.73],
 ]
 
 

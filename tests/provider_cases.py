@@ -46,6 +46,7 @@ class Case:
     missing : the field that `changed` lacks, or what the error says of it.
     pages : requests that `rows` take.
     refused : the answer to a wrong key, for providers with keys.
+    actions : splits and dividends that come with the bars.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     path: str = ""
     base_path: str = ""
     refused: Answer | None = None
+    actions: tuple[tuple[Any, ...], ...] = ()
 
 
 CASES = {
@@ -81,6 +83,7 @@ CASES = {
             renamed(YAHOO, "close", "price"),
             "close",
             path="/v8/finance/chart/",
+            actions=(("2024-01-03", "dividend", 0.24), ("2024-01-02", "split", 4.0)),
         ),
         Case(
             "alpha_vantage",
@@ -96,6 +99,7 @@ CASES = {
             renamed(ALPHA_VANTAGE, "4. close", "4. last"),
             "'close'",
             refused=Answer({"Error Message": ALPHA_VANTAGE_KEY}),
+            actions=(("2024-01-03", "dividend", 1.66), ("2024-01-02", "split", 2.0)),
         ),
         Case(
             "polygon",
@@ -111,8 +115,9 @@ CASES = {
             POLYGON_EMPTY | {"results": renamed(POLYGON_BARS, "c", "close")},
             "'c'",
             unknown_error=None,
-            pages=4,  # two as traded, two adjusted
+            pages=6,  # two as traded, two adjusted, dividends, splits
             refused=Answer({"status": "ERROR", "request_id": "1", "error": "Unknown API Key"}, 401),
+            actions=(("2024-01-03", "dividend", 0.25), ("2024-01-02", "split", 4.0)),
         ),
         Case(
             "nasdaq_data_link",
@@ -133,6 +138,7 @@ CASES = {
             refused=Answer(
                 {"quandl_error": {"code": "QEAx01", "message": f"We could not recognize your API key: {KEY}."}}, 400
             ),
+            actions=(("2024-01-03", "dividend", 0.24), ("2024-01-02", "split", 4.0)),
         ),
         Case(
             "binance",

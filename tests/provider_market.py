@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from lake.sources.base import ACTION_COLUMNS
 from lake.sources.http import Patience
 from tests.bars import walk
 from tests.provider_server import Answer, ProviderServer, Request
@@ -43,6 +44,7 @@ class Market:
         bars = bars[bars["ts"] >= pd.Timestamp(request.query.get("date.gte", "1990-01-01"), tz="UTC")]
         bars = bars[bars["ts"] <= pd.Timestamp(request.query.get("date.lte", "2050-01-01"), tz="UTC")]
         columns = ["date", "open", "high", "low", "close", "adj_close", "volume"]
+        columns += [column for column in ACTION_COLUMNS if column in bars]
         rows = bars.assign(date=bars["ts"].dt.strftime("%Y-%m-%d"))[columns].to_numpy().tolist()
         return {
             "datatable": {"data": rows, "columns": [{"name": name} for name in columns]},

@@ -27,8 +27,8 @@ from lake.tables import TABLES, field_description
 from ml.datasets import FEATURES
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
-MODELS = ("market/bars", "market/indicators", "market/features")
-FINDINGS = ("market/calendar_violations", "market/reconciliation")
+MODELS = ("market/bars", "market/bars_back_adjusted", "market/indicators", "market/features")
+FINDINGS = ("market/calendar_violations", "market/reconciliation", "market/corporate_actions")
 # SP500 is the market; IBM and NASDAQ have open, high and low, and IBM's prices are adjusted; WTI has gaps.
 SYMBOLS = {"skfolio": ["SP500", "AAPL"], "bokeh": ["IBM", "AAPL"], "arch": ["NASDAQ", "WTI"]}
 START, CUT, END = date(2000, 1, 1), date(2002, 1, 31), date(2002, 6, 30)
@@ -152,6 +152,27 @@ def test_adjusted_returns_are_those_of_the_delivered_adjusted_close(project: Pro
         np.testing.assert_allclose(bars["close_adj"].pct_change(), bars["adj_close"].pct_change(), atol=1e-12)
 
 
+def test_back_adjusted_prices_end_as_traded_and_are_the_sources_own(project: Project) -> None:
+    bars = dict(symbols_of(project.table("market/bars")))
+    for symbol, back in symbols_of(project.table("market/bars_back_adjusted")):
+        own = bars[symbol]
+        assert back["close"].iloc[-1] == own["close"].iloc[-1]
+        to_traded = own["close"].iloc[-1] / own["adj_close"].iloc[-1]
+        np.testing.assert_allclose(back["close"], own["adj_close"] * to_traded, rtol=1e-12)
+
+
+def test_dividends_of_ibm_and_the_split_of_apple_are_what_was_paid(project: Project) -> None:
+    actions = project.table("market/corporate_actions")
+    found = [(str(row.ts.date()), row.kind, row.value) for row in actions[actions["symbol"] == "IBM"].itertuples()]
+    # From IBM's investor relations: 13 cents from May 2000, 14 from May 2001, 15 from May 2002.
+    days = ("2000-05-08", "2000-08-08", "2000-11-08", "2001-02-07")
+    days += ("2001-05-08", "2001-08-08", "2001-11-07", "2002-02-06", "2002-05-08")
+    assert found == [(day, "dividend", paid) for day, paid in zip(days, [0.13] * 4 + [0.14] * 4 + [0.15], strict=True)]
+    apple = actions[actions["symbol"] == "AAPL"].to_dict("records")
+    assert [(str(row["ts"].date()), row["kind"], row["value"]) for row in apple] == [("2000-06-21", "split", 2.0)]
+    assert set(actions["source"]) == {"bokeh"}  # the prices of Apple come from skfolio
+
+
 def test_indicators_equal_talib_warm_up_included(project: Project) -> None:
     indicators = dict(symbols_of(project.table("market/indicators")))
     for symbol, bars in symbols_of(project.table("market/bars")):
@@ -268,7 +289,8 @@ def test_a_correction_rewrites_only_what_follows_from_it(project: Project, tmp_p
     assert {name: after[name] for name in MODELS} == {
         name: ((before[name][0] or 0) + 1, before[name][1]) for name in MODELS
     }
-    assert after["market/calendar_violations"] == before["market/calendar_violations"]
+    for same in ("market/calendar_violations", "market/corporate_actions"):
+        assert after[same] == before[same]
     new_findings = (
         copy.table("market/reconciliation")
         .merge(project.table("market/reconciliation"), how="left", indicator=True)

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -13,6 +15,7 @@ from assets_pkg.cli import app
 from lake.ingest import BatchResult, ingest, unbalanced_batches, write_instruments
 from lake.landing import ingest_content
 from lake.rejects import RejectsError, export_rejects, list_rejects, replay_batch, replay_file
+from lake.sources.base import rows_frame
 from lake.sources.files.mapping import FileMapping
 from lake.store import Lake
 from tests.bars import walk
@@ -172,6 +175,50 @@ def test_rejects_of_other_sources_are_replayed_too(lake: Lake, tmp_path: Path) -
     edit(path, {4: {"close": str(bars["open"][3])}})
     replay = replay_file(lake, path)
     assert (replay.batch.source, replay.resolved) == ("file", 1)
+
+
+FACT = {
+    **{"symbol": "AAPL", "concept": "us-gaap/Assets", "unit": "USD", "period_start": None, "ts": "2023-09-30"},
+    **{"value": 1.5, "fiscal_year": 2023, "fiscal_period": "FY", "form": None, "accession": "1"},
+    "released_at": "2023-11-03",
+}
+BROKEN: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "raw/macro": (
+        "bcrp",
+        {"series": "PD04638PD", "ts": "2024-01-02", "value": None, "released_at": None},
+        {"value": "3.7"},
+    ),
+    "raw/fundamentals": ("edgar", FACT, {"form": "10-K"}),
+    "raw/news": (
+        "news",
+        {"symbol": "AAPL", "ts": "2024-01-02", "id": "1", "headline": None, "url": None},
+        {"headline": "Up"},
+    ),
+}
+
+
+@pytest.mark.parametrize("table", BROKEN)
+def test_rejects_that_are_no_bars_come_in_too(lake: Lake, tmp_path: Path, table: str) -> None:
+    source, row, fix = BROKEN[table]
+    batch = ingest(lake, rows_frame([row], list(row), {"value"} & {*row}), source, "test", table=table)
+    (reject,) = list_rejects(lake, batch=batch.batch_id).to_dict("records")
+    assert (reject["raw_table"], reject["symbol"]) == (table, next(iter(row.values())))
+    assert replay_batch(lake, batch.batch_id).batch.rejected == 1  # as it is, it is as wrong as before
+    path = tmp_path / "fixed.csv"
+    export_rejects(lake, batch.batch_id, path)
+    edit(path, {1: {**fix, "ts": "02/01/2024"}})
+    again = replay_file(lake, path)
+    assert (again.batch.rejected, again.resolved) == (1, 0)
+    reasons = lake.read("raw/rejects", ["reason"], pc.field("batch_id") == again.batch.batch_id)["reason"].to_pylist()
+    assert reasons == ["ts '02/01/2024' cannot be read"]
+    edit(path, {1: {"ts": row["ts"]}})
+    assert replay_file(lake, path).resolved == 1
+    (stored,) = lake.read(table).to_pylist()
+    for name, value in (row | fix).items():
+        found = stored[name]
+        assert found == (pd.Timestamp(value, tz="UTC") if isinstance(found, datetime) else value and type(found)(value))
+    assert stored["source"] == "file"
+    assert unbalanced_batches(lake) == []
 
 
 def test_files_that_are_no_export_are_refused(lake: Lake, batch: BatchResult, tmp_path: Path) -> None:

@@ -37,6 +37,27 @@ def by_source(lake: Lake, symbol: str = "AAPL") -> dict[str, int]:
     return dict(Counter(current_series(lake, pd.array([symbol]).to_numpy())["source"].to_pylist()))
 
 
+def test_splits_and_dividends_come_with_the_bars_and_a_correction_is_a_new_row(lake: Lake, market: Market) -> None:
+    bars = walk()[:50]
+    market.bars[FIRST] = bars.assign(dividend=bars["ts"].eq(bars["ts"][20]) * 0.5, split=1.0)
+    market.bars[FIRST].loc[45, "split"] = 2.0
+    first = ingest_live(lake, get_settings(), patience=QUICK)
+    assert [(batch.received, batch.accepted) for batch in first.batches] == [(50, 50), (2, 2)]
+    assert [batch.accepted for batch in ingest_live(lake, get_settings(), patience=QUICK).batches] == [0, 0]
+    market.bars[FIRST].loc[45, "split"] = 3.0
+    ingest_live(lake, get_settings(), patience=QUICK)
+    rows = lake.read("raw/corporate_actions").sort_by("ingested_at").to_pylist()
+    found = [(row["symbol"], row["ts"].date(), row["kind"], row["value"], row["currency"]) for row in rows]
+    paid, split = (bars["ts"][at].date() for at in (20, 45))
+    assert sorted(found[:2], key=lambda row: row[1]) == [
+        ("AAPL", paid, "dividend", 0.5, "USD"),
+        ("AAPL", split, "split", 2.0, None),
+    ]
+    assert found[2:] == [("AAPL", split, "split", 3.0, None)]
+    assert {row["source"] for row in rows} == {FIRST}
+    assert unbalanced_batches(lake) == []
+
+
 def test_when_the_first_source_is_down_the_second_continues_the_series(known: Lake, market: Market) -> None:
     market.down = {FIRST}
     market.bars[SECOND] = walk()

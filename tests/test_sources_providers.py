@@ -9,7 +9,7 @@ import pytest
 
 from lake.settings import Settings, get_settings
 from lake.sources import LIVE_BARS, LIVE_ROWS, live_bars, live_rows
-from lake.sources.base import BAR_COLUMNS, INTERVALS
+from lake.sources.base import ACTION_COLUMNS, BAR_COLUMNS, INTERVALS, actions_of
 from lake.sources.http import (
     AccessError,
     ChangedFormatError,
@@ -93,8 +93,18 @@ def test_it_delivers_all_pages_in_our_columns(case: Case, online: Settings, serv
     assert rows(case, frame) == [*case.rows]
     assert len(server.requests) == case.pages
     if case.name in LIVE_BARS:
-        assert list(frame.columns) == list(BAR_COLUMNS)
+        assert list(frame.columns) == [*BAR_COLUMNS, *ACTION_COLUMNS]
         assert set(frame["interval"]) == {"1d"}
+
+
+@pytest.mark.parametrize("name", LIVE_BARS)
+def test_splits_and_dividends_come_with_the_bars(name: str, online: Settings, server: ProviderServer) -> None:
+    case = CASES[name]
+    server.answer = case.answer
+    actions = actions_of(fetch(case, online))
+    found = actions.assign(ts=actions["ts"].dt.strftime("%Y-%m-%d"))[["ts", "kind", "value"]]
+    assert list(found.itertuples(index=False, name=None)) == [*case.actions]
+    assert set(actions.loc[actions["kind"] == "dividend", "currency"]) <= {"USD"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -21,11 +21,12 @@ from lake.sources.http import (
 _INTRADAY = {"1h": "60min", "1m": "1min"}
 _COMPACT = timedelta(days=120)  # the newest 100 sessions are answered in short form
 _DAILY_LIMIT_REST = 3600.0
+_ADJUSTED = {"adjusted close": "adj_close", "dividend amount": "dividend", "split coefficient": "split"}
 _FIELDS = {"open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume"}
 
 
 class AlphaVantageSource(LiveBars):
-    """Bars as traded, with `adj_close` where the daily function delivers it (`TIME_SERIES_DAILY` does not)."""
+    """Bars as traded; `adj_close`, splits and dividends from the adjusted daily function only."""
 
     name = "alpha_vantage"
     origin = "alpha vantage time series"
@@ -53,7 +54,7 @@ class AlphaVantageSource(LiveBars):
             found = ", ".join(document)
             raise ChangedFormatError(self.name, symbol, f"'Time Series' is missing; found {found}")
         rows = [{"ts": ts, **self._row(bar, symbol)} for ts, bar in document[name].items()]
-        frame = pd.DataFrame(rows, columns=["ts", *_FIELDS, "adj_close"])
+        frame = pd.DataFrame(rows, columns=["ts", *_FIELDS, *_ADJUSTED.values()])
         ts = pd.to_datetime(frame["ts"])
         zone = next((value for key, value in document.get("Meta Data", {}).items() if "Time Zone" in key), "US/Eastern")
         utc = ts.dt.tz_localize("UTC") if "DAILY" in query["function"] else ts.dt.tz_localize(zone).dt.tz_convert("UTC")
@@ -62,7 +63,7 @@ class AlphaVantageSource(LiveBars):
     def _row(self, bar: dict[str, str], symbol: str) -> dict[str, str | None]:
         values = {name.partition(". ")[2]: value for name, value in bar.items()}  # "4. close"
         found = {ours: self.client.field(values, symbol, theirs) for theirs, ours in _FIELDS.items()}
-        return found | {"adj_close": values.get("adjusted close")}
+        return found | {ours: values.get(theirs) for theirs, ours in _ADJUSTED.items()}
 
     def _document(self, reply: Reply, symbol: str) -> dict[str, Any]:
         document: dict[str, Any] = self.client.json_of(reply, symbol)

@@ -13,7 +13,7 @@ from lake.sources.http import Client
 NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
 ACTION_COLUMNS = ("dividend", "split")
-"""What goes ex with a daily bar, beside it where a source delivers both: cash and new shares per old share."""
+"""What goes ex with a daily bar, beside it: cash per share, new shares per old share. Null, 0 or 1:1 is nothing."""
 INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.Timedelta(minutes=1)}
 
 
@@ -65,7 +65,7 @@ class LiveBars(ABC):
         self.client = client
 
     def fetch(self, symbols: Sequence[str], start: date | None, end: date | None, interval: str = "1d") -> pd.DataFrame:
-        """Bars as `Source` describes them, of at least one symbol.
+        """Bars as `Source` describes them, of at least one symbol, with the columns `ACTION_COLUMNS` too.
 
         Raises
         ------
@@ -82,11 +82,11 @@ class LiveBars(ABC):
 
     @abstractmethod
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
-        """Rows of one symbol: `ts`, and what the provider has of the other `BAR_COLUMNS`, numbers also as text."""
+        """Rows of one symbol: `ts`, and what the provider has of the other columns, numbers also as text."""
 
     def _complete(self, rows: pd.DataFrame, symbol: str, interval: str) -> pd.DataFrame:
-        bars = rows.reindex(columns=list(BAR_COLUMNS))
-        for column in NUMBER_COLUMNS:
+        bars = rows.reindex(columns=[*BAR_COLUMNS, *ACTION_COLUMNS])
+        for column in (*NUMBER_COLUMNS, *ACTION_COLUMNS):
             bars[column] = _numbers(bars[column])
         given = {"symbol": symbol, "asset_class": self.asset_class, "interval": interval, "currency": "USD"}
         for column, value in given.items():
@@ -119,7 +119,8 @@ def rows_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], numbers: 
 
 
 def actions_of(bars: pd.DataFrame) -> pd.DataFrame:
-    """The corporate actions that came with daily bars, in the columns of `raw/corporate_actions`."""
+    """The corporate actions that came beside daily bars, in the columns of `raw/corporate_actions`."""
+    bars = bars[(bars["interval"] == "1d") & (bars["dividend"].fillna(0).ne(0) | bars["split"].fillna(1).ne(1))]
     dividends = bars.assign(kind="dividend", value=bars["dividend"])
     splits = bars.assign(kind="split", value=bars["split"].where(bars["split"] != 1), currency=None)
     actions = pd.concat([frame[frame["value"].fillna(0) != 0] for frame in (dividends, splits)], ignore_index=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from lake.ingest import BatchResult, create_raw_tables, ingest, write_instruments
+from lake.ingest import BatchResult, create_raw_tables, ingest, ingest_delivery, write_instruments
 from lake.settings import Settings
 from lake.sources import live_bars, live_rows
 from lake.sources.base import Instrument, LiveBars, LiveRows
@@ -184,8 +184,9 @@ def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], rep
             continue
         frames[symbol] = bars
     rows = [bars for bars in frames.values() if len(bars)]
-    batch = ingest(lake, pd.concat(rows), source.name, source.origin) if rows else None
-    report.batches += [batch] if batch else []
+    batches = ingest_delivery(lake, pd.concat(rows), source.name, source.origin) if rows else []
+    report.batches += batches
+    batch = batches[0] if batches else None
     refused = _refused(lake, batch) if batch else {}
     for symbol, bars in frames.items():
         if symbol in refused:

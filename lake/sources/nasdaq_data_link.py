@@ -10,11 +10,13 @@ from lake.sources.http import Client, MalformedError, Patience
 
 _PAGE = 10_000
 _FIELDS = {"date": "ts", "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume"}
+# QUOTEMEDIA/PRICES; WIKI/PRICES
+_ACTIONS = {"dividend": "dividend", "split": "split", "ex-dividend": "dividend", "split_ratio": "split"}
 _ADJUSTED = ("adj_close", "closeadj")  # QUOTEMEDIA/PRICES and WIKI/PRICES; SHARADAR/SEP
 
 
 class NasdaqDataLinkSource(LiveBars):
-    """Bars of `settings.nasdaq_data_link.table`, with the adjusted close that the table has."""
+    """Bars of `settings.nasdaq_data_link.table`, with the adjusted close, splits and dividends that the table has."""
 
     name = "nasdaq_data_link"
 
@@ -44,5 +46,5 @@ class NasdaqDataLinkSource(LiveBars):
         for theirs in _FIELDS:
             self.client.field(dict.fromkeys(names), symbol, theirs)
         frame = pd.DataFrame(rows, columns=names)
-        bars = frame[list(_FIELDS)].rename(columns=_FIELDS)
+        bars = frame.filter([*_FIELDS, *_ACTIONS]).rename(columns=_FIELDS | _ACTIONS)
         return bars.assign(adj_close=frame[adjusted]) if adjusted else bars

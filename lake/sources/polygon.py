@@ -1,4 +1,4 @@
-"""US stock bars from Polygon.io aggregates (the company is now called Massive), 50,000 a page, linked by next_url."""
+"""US stock bars, splits and dividends from Polygon.io (now called Massive), in pages that are linked by next_url."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -12,6 +12,10 @@ from lake.sources.http import Client, MalformedError, Patience
 
 _SPANS = {"1d": "day", "1h": "hour", "1m": "minute"}
 _HISTORY = {"1d": timedelta(days=365 * 40), "1h": timedelta(days=730), "1m": timedelta(days=30)}
+_EVENTS = {
+    "dividends": ("ex_dividend_date", "cash_amount", "currency"),
+    "splits": ("execution_date", "split_to", "split_from"),
+}
 _FIELDS = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
 
 
@@ -27,19 +31,34 @@ class PolygonSource(LiveBars):
         super().__init__(client)
 
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
-        """Aggregates as traded, beside the closes of the split-adjusted ones."""
+        """Aggregates as traded, beside the closes of the split-adjusted ones; on days with what goes ex on them."""
         last = end or date.today()
         first = start or last - _HISTORY[interval]
         path = f"v2/aggs/ticker/{quote(symbol)}/range/1/{_SPANS[interval]}/{first}/{last}"
-        bars, adjusted = (self._pages(path, symbol, split_adjusted) for split_adjusted in (False, True))
+        bars, adjusted = (
+            self._pages(path, symbol, _FIELDS, {"adjusted": adjusted, "sort": "asc", "limit": 50_000})
+            for adjusted in ("false", "true")
+        )
         bars = bars.merge(adjusted[["ts", "close"]].rename(columns={"close": "adj_close"}), on="ts", how="left")
-        ts = pd.to_datetime(bars["ts"], unit="ms", utc=True)
-        if interval == "1d":  # a day starts at midnight in New York
-            ts = ts.dt.tz_convert("America/New_York").dt.tz_localize(None).dt.normalize().dt.tz_localize("UTC")
-        return bars.assign(ts=ts)
+        ts = pd.to_datetime(bars["ts"].astype("int64"), unit="ms", utc=True)
+        if interval != "1d":
+            return bars.assign(ts=ts)
+        # A day starts at midnight in New York.
+        ts = ts.dt.tz_convert("America/New_York").dt.tz_localize(None).dt.normalize().dt.tz_localize("UTC")
+        days = bars.assign(ts=ts).set_index("ts")
+        paid, split = (self._events(symbol, what, first, last) for what in _EVENTS)
+        paid = paid[paid["currency"] == "USD"]  # like the bars
+        ratio = split["split_to"].astype("float64") / split["split_from"].astype("float64")
+        dividend = paid["cash_amount"].astype("float64").groupby(level="ts").sum()
+        return days.assign(dividend=dividend, split=ratio.groupby(level="ts").prod()).reset_index()
 
-    def _pages(self, path: str, symbol: str, adjusted: bool) -> pd.DataFrame:
-        query: dict[str, object] | None = {"adjusted": str(adjusted).lower(), "sort": "asc", "limit": 50_000}
+    def _events(self, symbol: str, what: str, first: date, last: date) -> pd.DataFrame:
+        day, *fields = _EVENTS[what]
+        query = {"ticker": symbol, f"{day}.gte": first, f"{day}.lte": last, "limit": 1_000}
+        events = self._pages(f"v3/reference/{what}", symbol, {day: "ts"} | {name: name for name in fields}, query)
+        return events.assign(ts=pd.to_datetime(events["ts"], utc=True)).set_index("ts")
+
+    def _pages(self, path: str, symbol: str, fields: dict[str, str], query: dict[str, object] | None) -> pd.DataFrame:
         results: list[dict[str, Any]] = []
         seen = {path}
         while True:
@@ -53,5 +72,5 @@ class PolygonSource(LiveBars):
             if path in seen:
                 raise MalformedError(self.name, symbol, "next_url leads in a circle")
             seen.add(path)
-        rows = [{ours: self.client.field(bar, symbol, theirs) for theirs, ours in _FIELDS.items()} for bar in results]
-        return pd.DataFrame(rows, columns=list(_FIELDS.values())).astype({"ts": "int64"})
+        rows = [{ours: self.client.field(item, symbol, theirs) for theirs, ours in fields.items()} for item in results]
+        return pd.DataFrame(rows, columns=list(fields.values()))

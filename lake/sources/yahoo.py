@@ -20,12 +20,14 @@ _COLUMNS = {
     "Close": "close",
     "Adj Close": "adj_close",
     "Volume": "volume",
+    "Dividends": "dividend",
+    "Stock Splits": "split",
 }
 _HISTORY = {"1d": timedelta(days=365 * 60), "1h": timedelta(days=729), "1m": timedelta(days=7)}
 
 
 class YahooSource(LiveBars):
-    """Bars adjusted for splits by Yahoo, with `adj_close` adjusted for dividends too.
+    """Bars and dividends adjusted for splits by Yahoo, with `adj_close` adjusted for dividends too.
 
     yfinance has no setting for Yahoo's address, but takes a session: ours sends what goes to Yahoo to `base_url`.
     """

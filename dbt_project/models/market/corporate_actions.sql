@@ -1,0 +1,158 @@
+{{ config(unique_key=['symbol', 'kind', 'ts']) }}
+
+-- Splits and dividends, from one source per symbol: as it delivers them, else as its adjusted closes imply them.
+with instruments as (
+
+    select
+        symbol,
+        source as preferred_source
+    from {{ source('raw', 'instruments') }}
+
+),
+
+-- Delivered: by the preferred source, or by a file, which extends or corrects it.
+delivered as (
+
+    select
+        actions.*,
+        'delivered' as origin
+    from {{ ref('stg_corporate_actions') }} as actions
+    left join instruments using (symbol)
+    where actions.source in (coalesce(preferred_source, 'file'), 'file')
+
+),
+
+closes as (
+
+    select
+        symbol,
+        ts,
+        lag(close) over (partition by symbol order by ts) as previous_close
+    from {{ ref('bars') }}
+    where interval = '1d'
+
+),
+
+-- An action takes effect with the first session that is not before its date.
+delivered_factors as (
+
+    select
+        delivered.*,
+        case
+            when kind = 'dividend' then 1 - value / previous_close
+            when list_contains({{ var('split_adjusted_sources') }}, source) then 1
+            else 1 / value
+        end as factor
+    from delivered
+    asof join closes
+        on delivered.symbol = closes.symbol and delivered.ts <= closes.ts
+    where previous_close is not null
+
+),
+
+-- Implied: a step of adj_close / close that is larger than the rounding of adj_close can make it.
+rounding as (
+
+    select
+        symbol,
+        source,
+        count(*) as sessions,
+        case
+            {% for decimals in range(7) %}
+            when bool_and(round(adj_close, {{ decimals }}) = adj_close) then {{ "%.7f" % (0.5 * 10 ** -decimals) }}
+            {% endfor %}
+            else 0
+        end as largest_error
+    from {{ ref('stg_bars') }}
+    where interval = '1d'
+    group by symbol, source
+    having bool_or(adj_close <> close)
+
+),
+
+adjustments as (
+
+    select
+        *,
+        lag(close) over series as previous_close,
+        adj_close / close as adjustment,
+        adjustment / lag(adjustment) over series as step,
+        largest_error / adj_close + largest_error / lag(adj_close) over series + 1e-6 as tolerance
+    from {{ ref('stg_bars') }}
+    join rounding using (symbol, source)
+    where interval = '1d'
+    window series as (partition by symbol, source order by ts)
+
+),
+
+steps as (
+
+    select
+        *,
+        greatest(step, 1 / step) as ratio,
+        round(ratio * 12) / 12 as simple_ratio,
+        ratio >= 1.2 and abs(ratio / simple_ratio - 1) <= tolerance + 1e-4 as is_split
+    from adjustments
+    where abs(step - 1) > tolerance
+
+),
+
+implied as (
+
+    select
+        symbol,
+        ts,
+        if(is_split, 'split', 'dividend') as kind,
+        case
+            when is_split then if(step > 1, simple_ratio, 1 / simple_ratio)
+            when list_contains({{ var('reinvesting_sources') }}, source) then round((step - 1) * close, 6)
+            else round((1 - 1 / step) * previous_close, 6)
+        end as value,
+        if(is_split, null, currency) as currency,
+        source,
+        batch_id,
+        ingested_at,
+        'implied' as origin,
+        1 / step as factor
+    from steps
+    left join instruments using (symbol)
+    where is_split or step > 1
+    qualify dense_rank() over (
+        partition by symbol
+        order by (source = preferred_source) desc nulls last, sessions desc, source
+    ) = 1
+
+),
+
+candidates as (
+
+    select * from delivered_factors
+    union all by name
+    select *
+    from implied
+    where symbol not in (select symbol from delivered where source <> 'file')
+
+)
+
+select
+    -- key
+    symbol,
+    kind,
+    ts,
+
+    -- what happened
+    value,
+    currency,
+    factor,
+
+    -- where it comes from
+    origin,
+    source,
+    batch_id,
+    ingested_at,
+    cast(year(ts) as integer) as year
+from candidates
+qualify row_number() over (
+    partition by symbol, kind, ts
+    order by origin = 'delivered' desc, ingested_at desc, source = 'file', source
+) = 1
