@@ -1,4 +1,4 @@
-"""What runs by itself: a schedule after the close, the landing sensor, declarative automation, and notifications."""
+"""What runs by itself: two schedules, the landing sensor, declarative automation, and notifications."""
 
 import logging
 
@@ -25,6 +25,18 @@ after_the_close = dg.ScheduleDefinition(
     execution_timezone="America/New_York",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every weekday, 90 minutes after the New York close.",
+)
+
+upkeep_job = dg.define_asset_job(
+    "upkeep", selection=dg.AssetSelection.groups("upkeep"), description="Compact small files, delete useless ones."
+)
+
+sunday_morning = dg.ScheduleDefinition(
+    name="sunday_morning",
+    job=upkeep_job,
+    cron_schedule="0 6 * * 0",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every Sunday at 06:00 UTC, when markets are closed.",
 )
 
 
@@ -112,5 +124,5 @@ def _failed_checks(context: dg.RunStatusSensorContext) -> list[str]:
     return found
 
 
-SCHEDULES = [after_the_close]
+SCHEDULES = [after_the_close, sunday_morning]
 SENSORS = [landing_files, automation, run_failures, run_successes]

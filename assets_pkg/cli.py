@@ -4,7 +4,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from assets_pkg import cli_rejects
 from assets_pkg.home import HomeError, prepare
 from lake import s3
-from lake.settings import Settings, get_settings
+from lake.settings import Settings, absolute_uri, get_settings
 from lake.store import Lake
 from lake.tables import TABLES
+
+if TYPE_CHECKING:
+    from lake.backup import Manifest
 
 app = typer.Typer(
     name="lakehouse",
@@ -222,17 +225,46 @@ def query(
 
 @app.command()
 def status() -> None:
-    """Show every table of the lake: rows, version, newest session; and the champions."""
+    """Show every table of the lake: rows, size, newest session, versions and pins; and the champions."""
+    from assets_pkg.cli_status import status_lines
+
+    for line in status_lines(_prepared()):
+        print(line)
+
+
+@app.command()
+def backup(
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty folder, or s3://bucket/prefix.")],
+) -> None:
+    """Copy tables, model registry, reports and catalogue to DEST; whoever writes meanwhile goes on."""
+    from lake.backup import BackupError
+    from lake.backup import backup as back_up
+
     settings = _prepared()
-    lake = Lake.from_settings(settings)
-    tables = lake.tables()
-    if not tables:
-        print(f"The lake {settings.lake_uri} is empty: `lakehouse materialize` fills it.")
-        return
-    print(f"{settings.lake_uri}\n{'table':<32}{'rows':>12}{'version':>9}  newest session")
-    for table in tables:
-        print(f"{table:<32}{lake.row_count(table):>12,}{lake.version(table):>9}  {_newest(lake, table)}")
-    _print_champions(lake)
+    try:
+        manifest = back_up(settings, absolute_uri(destination))
+    except BackupError as error:
+        _fail(str(error))
+    _print_manifest(manifest)
+    if not manifest.registry:
+        print("Without a model registry: it is on a server, whose database is not ours to back up, or not there yet.")
+
+
+@app.command()
+def restore(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A backup: a folder, or s3://bucket/prefix.")],
+) -> None:
+    """Bring a backup back into an empty home (LAKEHOUSE_HOME), wherever it came from."""
+    from lake.backup import BackupError
+    from lake.backup import restore as bring_back
+
+    settings = get_settings()
+    try:
+        manifest = bring_back(settings, absolute_uri(source))
+    except BackupError as error:
+        _fail(str(error))
+    _print_manifest(manifest)
+    print(f"Restored into {settings.home}. Dagster's history starts anew: `lakehouse up` runs the graph once.")
 
 
 def main() -> None:
@@ -304,6 +336,12 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
         print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
 
 
+def _print_manifest(manifest: "Manifest") -> None:
+    size = sum(file.size for file in manifest.files.values())
+    at = f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    print(f"{len(manifest.tables)} tables as of {at}: {len(manifest.files):,} files, {size / 1e6:,.1f} MB")
+
+
 def _print_flags(lake: Lake, batch_id: str) -> None:
     import pyarrow.compute as pc
 
@@ -312,22 +350,6 @@ def _print_flags(lake: Lake, batch_id: str) -> None:
         print(f"  flagged {flag['symbol']} {flag['ts']:%Y-%m-%d %H:%M}: {flag['rule']}: {flag['reason']}")
     if flags.num_rows > 20:
         print(f"  ... and {flags.num_rows - 20} more: lakehouse query \"from raw.flags where batch_id = '{batch_id}'\"")
-
-
-def _newest(lake: Lake, table: str) -> str:
-    import pyarrow.compute as pc
-
-    column = next((name for name in ("ts", "as_of") if name in lake.columns(table)), None)
-    newest = pc.max(lake.read(table, [column])[column]).as_py() if column else None
-    return f"{newest:%Y-%m-%d}" if newest else ""
-
-
-def _print_champions(lake: Lake) -> None:
-    for table in lake.tables():
-        if table.endswith("_champion"):
-            decision = lake.read(table).sort_by("decided_at").to_pylist()[-1]
-            target = table.removeprefix("models/").removesuffix("_champion")
-            print(f"champion of {target}: version {decision['version']} ({decision['champion']}). {decision['reason']}")
 
 
 def _width() -> int:

@@ -8,10 +8,10 @@ import dagster as dg
 
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions, with some resources replaced by `overrides` (by name)."""
-    from assets_pkg.assets import catalog, forecasts, monitoring, raw
+    from assets_pkg.assets import catalog, forecasts, monitoring, raw, upkeep
     from assets_pkg.assets.market import market_assets
     from assets_pkg.assets.models import MODELS
-    from assets_pkg.automation import SCHEDULES, SENSORS, backfill_job, ingest_job
+    from assets_pkg.automation import SCHEDULES, SENSORS, backfill_job, ingest_job, upkeep_job
     from assets_pkg.checks.market import MARKET_CHECKS
     from assets_pkg.resources.dbt import dbt_resource, ensure_manifest
     from assets_pkg.resources.lakehouse import LakehouseResource
@@ -29,9 +29,11 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             forecasts.predictions,
             monitoring.data_drift,
             catalog.dbt_docs,
+            upkeep.compaction,
+            upkeep.vacuum,
         ],
         asset_checks=MARKET_CHECKS,
-        jobs=[everything, ingest_job, backfill_job],
+        jobs=[everything, ingest_job, backfill_job, upkeep_job],
         schedules=SCHEDULES,
         sensors=SENSORS,
         resources={**resources, **(overrides or {})},

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from lake.backup import unfinished_restore
 from lake.s3 import is_remote
 from lake.settings import Settings
 
@@ -27,8 +28,10 @@ def prepare(settings: Settings, needed_mib: int = 0) -> None:
 
     Raises
     ------
-    HomeError : the folder cannot be written, or the disk has fewer than `needed_mib` MiB left.
+    HomeError : the folder cannot be written, fewer than `needed_mib` MiB are left, or a restore was interrupted.
     """
+    if (backup := unfinished_restore(settings)) is not None:
+        raise HomeError(f"{settings.home} is half restored: run `lakehouse restore {backup}` again.")
     try:
         for folder in (settings.dagster_home, settings.home / "logs"):
             folder.mkdir(parents=True, exist_ok=True)

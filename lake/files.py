@@ -62,6 +62,10 @@ class Folder:
         """Move a file to another path in this folder."""
         self._rename(self._path(path), self._path(to))
 
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+        self._fs.rm_file(self._path(path))
+
     def _rename(self, path: str, to: str) -> None:
         if is_remote(self.uri):  # S3 cannot rename, and fsspec's own copy takes a [ in a name for a pattern
             self._fs.cp_file(path, to)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 from lake.files import Folder
 from lake.ingest import BatchResult, ingest, ingest_unreadable
 from lake.settings import Settings
-from lake.sources.files import SUFFIXES, UnreadableFileError, read_bars
+from lake.sources.files import SUFFIXES, UnreadableFileError, holds_actions, read_actions, read_bars, read_cells
 from lake.sources.files.cells import MAX_BYTES
 from lake.sources.files.mapping import SUFFIX as MAPPING_SUFFIX
 from lake.sources.files.mapping import FileMapping, find_mapping
@@ -50,17 +51,23 @@ class Landing:
         """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all)."""
         waiting = self.waiting()
         mappings = self._mappings() if waiting else {}
-        return [self._ingest_one(lake, file, mappings) for file in waiting]
+        results = [self._ingest_one(lake, file, mappings) for file in waiting]
+        return [result for result in results if result is not None]
 
-    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult:
+    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult | None:
+        """None where another process has ingested the file and moved it meanwhile."""
         name = _readable(file.name)
-        content = self._folder.read(file.name, limit=MAX_BYTES + 1)
+        try:
+            content = self._folder.read(file.name, limit=MAX_BYTES + 1)
+        except FileNotFoundError:
+            return None
         try:
             result = ingest_content(lake, content, name, find_mapping(name, mappings))
             folder = "processed"
         except UnreadableFileError as error:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
-        self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
+        with suppress(FileNotFoundError):  # another process has ingested the file at the same time and moved it first
+            self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
         return result
 
     def _mappings(self) -> dict[str, str]:
@@ -85,7 +92,12 @@ def ingest_file(lake: Lake, path: Path) -> BatchResult:
 
 def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping | None = None) -> BatchResult:
     """Ingest the content of a CSV or Parquet file called `name`. Raises `UnreadableFileError`."""
-    read = read_bars(io.BytesIO(content), name, mapping)
+    cells, inner = read_cells(io.BytesIO(content), name, mapping)
+    if holds_actions(cells):
+        rows, unreadable = read_actions(cells, name)
+        table = "raw/corporate_actions"
+        return ingest(lake, rows, FILE_SOURCE, name, table=table, originals=cells.originals, unreadable=unreadable)
+    read = read_bars(cells, inner, mapping)
     result = ingest(lake, read.bars, FILE_SOURCE, name, originals=read.cells.originals, unreadable=read.unreadable)
     row = {"batch_id": result.batch_id, "origin": name, "reading": json.dumps(asdict(read.reading))}
     lake.append_new("raw/readings", pa.Table.from_pylist([row], schema=RAW_READINGS.schema))

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         '(`{"text": ...}`), besides being logged.',
     )
     smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
+    retention_hours: int = Field(
+        default=168,
+        ge=1,
+        description="Hours that files of older versions are kept after they were replaced; versions that a model or a "
+        "forecast names are kept for ever.",
+    )
     universe: str = Field(
         default="",
         description="Comma-separated symbols to load from the embedded sources. Default: all 32 series.",
@@ -135,9 +141,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fill_defaults_below_home(self) -> "Settings":
-        self.lake_uri = _absolute_uri(self.lake_uri or str(self.home / "lake"))
-        self.landing_uri = _absolute_uri(self.landing_uri or str(self.home / "landing"))
-        self.files_uri = _absolute_uri(self.files_uri or str(self.home))
+        self.lake_uri = absolute_uri(self.lake_uri or str(self.home / "lake"))
+        self.landing_uri = absolute_uri(self.landing_uri or str(self.home / "landing"))
+        self.files_uri = absolute_uri(self.files_uri or str(self.home))
         self.mlflow_tracking_uri = self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
         return self
 
@@ -167,6 +173,11 @@ class Settings(BaseSettings):
         return f"{self.files_uri}/mlflow/artifacts"
 
     @property
+    def mlflow_artifact_root(self) -> str:
+        """The same as MLflow writes it into its store."""
+        return self.mlflow_artifacts if "://" in self.mlflow_artifacts else Path(self.mlflow_artifacts).as_uri()
+
+    @property
     def dagster_home(self) -> Path:
         """`DAGSTER_HOME`: event log, schedules and sensor state."""
         return self.home / "dagster"
@@ -177,5 +188,6 @@ def get_settings() -> Settings:
     return Settings()
 
 
-def _absolute_uri(uri: str) -> str:
+def absolute_uri(uri: str) -> str:
+    """A path or URI that means the same in every folder."""
     return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())

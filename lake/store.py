@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds  # imports pandas, which the API does without
 
 _COMMIT_ATTEMPTS = 8
+# The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
 class Lake:
@@ -76,6 +78,7 @@ class Lake:
                 partition_by=list(spec.partition_by) or None,
                 name=table,
                 description=spec.description,
+                configuration=_CONFIGURATION,
                 storage_options=self.storage_options,
             )
         except CommitFailedError:  # two at once: the other one has created it
@@ -102,7 +105,8 @@ class Lake:
 
     def append_new(self, table: str, data: pa.Table) -> int:
         """Add the rows whose key the declared table does not hold yet, in one commit; return how many these were."""
-        key = list(TABLES[table].key)
+        spec = TABLES[table]
+        key, data = list(spec.key), data.select(spec.schema.names).cast(spec.schema)
         while True:
             version = self.version(table)
             assert version is not None
@@ -227,6 +231,7 @@ class Lake:
         write_deltalake(
             self.path(table) if version is None else self._table(table, version),
             data,
+            configuration=_CONFIGURATION,
             storage_options=self.storage_options,
             commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0),
             **options,  # type: ignore[call-overload]

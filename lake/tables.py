@@ -364,6 +364,51 @@ DATA_DRIFT = _spec(
     key=("as_of", "monitor"),
 )
 
+_TABLE = _field("table", pa.string(), "Lake table that was looked at.", nullable=False)
+_OUTCOME = _field("outcome", pa.string(), "done, nothing to do, or why it was skipped.", nullable=False)
+_VERSION_AFTER = _field("version", pa.int64(), "Version of the table afterwards.", nullable=False)
+_SECONDS = _field("seconds", pa.float64(), "How long it took.", nullable=False)
+_DONE_AT = _field("done_at", UTC_TIMESTAMP, "When it was done.", nullable=False)
+_UPKEEP_RUN = _field("dagster_run_id", pa.string(), "Run that did it.", nullable=False)
+
+COMPACTION = _spec(
+    "upkeep/compaction",
+    "Small files written as large ones: what each run has done to each table.",
+    [
+        _TABLE,
+        _OUTCOME,
+        _VERSION_AFTER,
+        _field("files_before", pa.int64(), "Files of the newest version before.", nullable=False),
+        _field("files_after", pa.int64(), "Files of the newest version afterwards.", nullable=False),
+        _field("bytes_before", pa.int64(), "Bytes of the newest version before.", nullable=False),
+        _field("bytes_after", pa.int64(), "Bytes of the newest version afterwards.", nullable=False),
+        _SECONDS,
+        _DONE_AT,
+        _UPKEEP_RUN,
+    ],
+    key=("table", "dagster_run_id"),
+)
+
+VACUUM = _spec(
+    "upkeep/vacuum",
+    "Files deleted that no kept version needs: what each run has done to each table, and which versions are left.",
+    [
+        _TABLE,
+        _OUTCOME,
+        _VERSION_AFTER,
+        _field("files_deleted", pa.int64(), "Files that were deleted.", nullable=False),
+        _field("bytes_deleted", pa.int64(), "Their bytes.", nullable=False),
+        _field("bytes_stored", pa.int64(), "Bytes of all that is left, the log included.", nullable=False),
+        _field("versions_readable", pa.int64(), "Versions that can still be read.", nullable=False),
+        _field("versions_pinned", pa.int64(), "Of these, versions that a model or forecast names.", nullable=False),
+        _field("pins_lost", pa.int64(), "Versions that one names and that cannot be read.", nullable=False),
+        _SECONDS,
+        _DONE_AT,
+        _UPKEEP_RUN,
+    ],
+    key=("table", "dagster_run_id"),
+)
+
 
 def evaluation_spec(target: str) -> TableSpec:
     """Table of one target's held-out forecasts; its name is that of the model asset."""
@@ -418,5 +463,7 @@ TABLES: dict[str, TableSpec] = {
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         PREDICTIONS,
         DATA_DRIFT,
+        COMPACTION,
+        VACUUM,
     )
 }

@@ -12,7 +12,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lake.s3 import is_remote
 from lake.settings import Settings
 from ml import plots
 from ml.artifact import LoadedModel
@@ -77,8 +76,7 @@ class Registry:
         if experiment is not None:
             return str(experiment.experiment_id)
         served = self._settings.mlflow_tracking_uri.startswith("http")
-        artifacts = self._settings.mlflow_artifacts
-        root = None if served else f"{artifacts if is_remote(artifacts) else Path(artifacts).as_uri()}/{name}"
+        root = None if served else f"{self._settings.mlflow_artifact_root}/{name}"
         return str(self.client.create_experiment(name, artifact_location=root))
 
     def log(self, result: TrainingResult, decision: Decision) -> None:
@@ -166,6 +164,16 @@ class Registry:
     def tags(self, name: str, version: str) -> dict[str, str]:
         """What a version says of itself: features, seed, lake versions, code version, metrics, split, decision."""
         return dict(self.client.get_model_version(name, version).tags)
+
+    def lake_versions(self) -> list[dict[str, int]]:
+        """Of every registered version the lake tables, with their versions, that it was trained on."""
+        found, token = [], None
+        while True:
+            page = self.client.search_model_versions(page_token=token)
+            found += [json.loads(version.tags["lake_versions"]) for version in page if "lake_versions" in version.tags]
+            token = page.token
+            if not token:
+                return found
 
     def _register(
         self,

@@ -26,11 +26,12 @@ def arrivals(lake: Lake, batch_ids: Sequence[str]) -> Arrivals:
     """
     ours = pc.field("batch_id").isin(list(batch_ids))
     batches = lake.read("raw/batches", filters=ours).sort_by("ingested_at").to_pylist()
-    totals = {count: sum(batch[count] for batch in batches) for count in ("accepted", "rejected")}
+    totals = {count: sum(batch[count] for batch in batches) for count in ("accepted", "rejected", "flagged")}
     lines = [
         one_line(f"{b['source']} {b['origin']}")
         + f": {b['received']:,} received = {b['accepted']:,} accepted + {b['unchanged']:,} unchanged"
         + f" + {b['rejected']:,} rejected"
+        + (f", {b['flagged']:,} flagged" if b["flagged"] else "")
         for b in batches
     ]
     lines += [f"rejected by rule {rule}: {rows:,}" for rule, rows in _by_rule(lake, "raw/rejects", ours)]
@@ -39,6 +40,8 @@ def arrivals(lake: Lake, batch_ids: Sequence[str]) -> Arrivals:
     if newest is not None:
         lines.append(f"newest session: {newest:%Y-%m-%d}")
     title = f"Arrived: {totals['accepted']:,} rows, {totals['rejected']:,} rejected"
+    if totals["flagged"]:
+        title += f", {totals['flagged']:,} flagged"
     return Arrivals(title, "\n".join(lines))
 
 

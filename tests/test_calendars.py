@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import exchange_calendars
 import pyarrow as pa
 import pytest
 
 from lake.calendars import stale_series, write_sessions
 from lake.ingest import ingest, write_instruments
+from lake.settings import Settings
 from lake.sources.base import Instrument
+from lake.sources.yahoo import CALENDARS, YahooSource
 from lake.store import Lake
 from tests.bars import walk
 
@@ -58,6 +61,15 @@ def test_sessions_are_written_again_only_when_they_change(known: Lake) -> None:
     assert write_sessions(known) > version
     lunch = next(row for row in known.read("raw/sessions").to_pylist() if row["calendar"] == "XHKG")
     assert (lunch["break_ends_at"] - lunch["break_starts_at"]) > timedelta(minutes=30)
+
+
+def test_symbols_of_yahoo_follow_the_exchange_of_their_suffix(settings: Settings) -> None:
+    symbols = ("AAPL", "BRK-B", "VOD.L", "BVN.LM", "7203.T", "RY.TO", "EURUSD=X", "CL=F", "BTC-USD")
+    yahoo = YahooSource(settings)
+    assert [yahoo.calendar_of(symbol) for symbol in symbols] == (
+        ["XNYS", "XNYS", "XLON", "XLIM", "XTKS", "XTSE", "24/5", "CMES", "24/7"]
+    )
+    assert set(CALENDARS.values()) <= set(exchange_calendars.get_calendar_names())
 
 
 def stale(lake: Lake, now: str) -> dict[str, int | None]:

@@ -1,5 +1,6 @@
 """The command `lakehouse` as a person meets it: what it prints, and what it says when something is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,14 @@ def test_status_shows_every_table_and_the_champions(built: Built) -> None:
     done = built.home.run("status")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    rows = {line.split()[0]: line.split()[1:] for line in lines[2:] if "/" in line.split()[0]}
-    assert set(rows) == set(built.home.lake.tables())
+    rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in lines[2:] if "/" in line.split()[0]}
     lake = built.home.lake
-    assert rows["market/bars"] == [f"{lake.row_count('market/bars'):,}", str(lake.version("market/bars")), "2022-12-28"]
+    assert set(rows) == set(lake.tables())
+    count, size, stored, version, readable, newest, pinned = rows["market/features"]
+    assert (count, version, readable) == (f"{lake.row_count('market/features'):,}", "0", "1")
+    assert (newest, pinned) == ("2022-12-28", "0")
+    assert re.fullmatch(r"\d(\.\d)? MB", size)
+    assert re.fullmatch(r"\d(\.\d)? MB", stored)
     for target in ("return_5d", "volatility_5d"):
         assert f"champion of {target}: version " in done.stdout
 

@@ -8,7 +8,7 @@ import pytest
 
 from lake.landing import Landing, ingest_file
 from lake.settings import Settings
-from lake.sources.files import FileBars, UnreadableFileError, read_bars
+from lake.sources.files import FileBars, UnreadableFileError, read_bars, read_cells
 from lake.sources.files.mapping import FileMapping, find_mapping
 from lake.store import Lake
 from tests.test_landing import drop
@@ -22,7 +22,7 @@ INVESTING = '"Date","Price","Open","High","Low","Vol.","Change %"\n'
 
 
 def read(name: str, text: str, mapping: FileMapping | None = None) -> FileBars:
-    return read_bars(io.BytesIO(text.encode()), name, mapping)
+    return read_bars(*read_cells(io.BytesIO(text.encode()), name, mapping), mapping)
 
 
 def first(name: str, text: str, mapping: FileMapping | None = None) -> tuple[object, ...]:

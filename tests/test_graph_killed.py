@@ -60,6 +60,8 @@ def test_killed_in_raw_in_market_and_in_training_it_ends_in_the_same_lake(
     assert statuses == [dg.DagsterRunStatus.SUCCESS, *[dg.DagsterRunStatus.FAILURE] * 3]
     assert sorted(home.lake.tables()) == sorted(built.home.lake.tables())
     for table in built.home.lake.tables():
+        if table.startswith("upkeep/"):  # how many files there were, and how long it took
+            continue
         assert rows(home, table).equals(rows(built.home, table)), table
     client = Registry(home.settings).client
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

@@ -14,7 +14,7 @@ from lake.ingest import BatchResult, ingest, ingest_source, unbalanced_batches, 
 from lake.landing import ingest_content
 from lake.quality import broken_rules
 from lake.sources import EMBEDDED
-from lake.sources.files import UnreadableFileError, read_bars
+from lake.sources.files import UnreadableFileError, read_bars, read_cells
 from lake.sources.instruments import INSTRUMENTS
 from lake.store import Lake
 from tests.bars import walk
@@ -174,14 +174,16 @@ def test_a_cell_that_cannot_be_read_rejects_its_row_and_keeps_its_text(known: La
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(name: str, content: bytes, complaint: str) -> None:
     with pytest.raises(UnreadableFileError, match=f"^{name}: .*{complaint}"):
-        read_bars(io.BytesIO(content), name)
+        read_bars(*read_cells(io.BytesIO(content), name))
 
 
 def test_a_parquet_file_reads_like_the_same_csv(tmp_path: Path) -> None:
     bars = walk(sessions=5)
     bars.to_parquet(tmp_path / "bars.parquet")
     bars.to_csv(tmp_path / "bars.csv", index=False)
-    parquet, text = (read_bars((tmp_path / name).open("rb"), name).bars for name in ("bars.parquet", "bars.csv"))
+    parquet, text = (
+        read_bars(*read_cells((tmp_path / name).open("rb"), name)).bars for name in ("bars.parquet", "bars.csv")
+    )
     pd.testing.assert_frame_equal(parquet, text)
     pd.testing.assert_frame_equal(parquet, bars, check_dtype=False)
 

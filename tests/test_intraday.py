@@ -53,9 +53,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(folder / "home", folder / "target")
     write_instruments(project.lake, ["AAPL", "SP500"])
     ingest_source(project.lake, EMBEDDED["skfolio"], ["AAPL", "SP500"], start=date(2022, 1, 3))
+    early, lost = pd.DatetimeIndex(["2024-11-04T12:30Z"]), pd.DatetimeIndex(["2024-11-04T16:30Z"])
     series = {
         "mine_1h": csv("MINE", "equity", "1h", new_york_hours(60)),
         "mine_1m": csv("MINE", "equity", "1m", new_york_hours(1)),
+        "gaps_1h": csv("GAPS", "equity", "1h", pd.DatetimeIndex([*early, *new_york_hours(60)[:100].drop(lost)])),
         "btc_1h": csv("BTC", "crypto", "1h", all_hours(60, 30)),
         "btc_1m": csv("BTC", "crypto", "1m", all_hours(1, 2)),
     }
@@ -79,7 +81,13 @@ def test_every_bar_of_every_interval_comes_through(project: Project) -> None:
 
 
 def test_calendars_agree_with_the_clock_in_new_york_and_with_crypto_around_it(project: Project) -> None:
-    assert project.table("market/calendar_violations").empty
+    violations = project.table("market/calendar_violations").sort_values("finding")
+    assert set(violations["symbol"]) == {"GAPS"}
+    assert violations[["finding", "expected", "found"]].to_numpy().tolist() == [
+        ["missing_bars", 7, 6],
+        ["outside_hours", 0, 1],
+    ]
+    assert set(violations["ts"]) == {pd.Timestamp("2024-11-04", tz="UTC")}
 
 
 def test_volatility_is_annualised_by_the_bars_of_a_year(project: Project) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lake.ingest import create_raw_tables, unbalanced_batches
 from lake.landing import ingest_content
-from lake.sources.files import FileBars, UnreadableFileError, read_bars
+from lake.sources.files import FileBars, UnreadableFileError, read_bars, read_cells
 from lake.sources.files.mapping import find_mapping
 from lake.store import Lake
 from tests.malformed.cases import CASES, GOOD, PARQUET, Case
@@ -109,7 +109,7 @@ def _damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 def read_or_refused(content: bytes, name: str) -> FileBars | None:
     refusal = ""
     try:
-        return read_bars(io.BytesIO(content), name)
+        return read_bars(*read_cells(io.BytesIO(content), name))
     except UnreadableFileError as error:
         refusal = str(error)
     assert refusal.startswith(f"{name}: ")

@@ -46,7 +46,7 @@ PLAIN = [name for name in Settings.model_fields if name not in OTHERS]
 def test_every_setting_is_a_variable_with_the_prefix_and_is_described(
     field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = "4321" if field.endswith("_port") else "s3://bucket/some"
+    value = "4321" if Settings.model_fields[field].annotation is int else "s3://bucket/some"
     monkeypatch.setenv(f"LAKEHOUSE_{field.upper()}", value)
     assert str(getattr(get_settings(), field)).endswith(value.removeprefix("s3:/"))
     assert Settings.model_fields[field].description

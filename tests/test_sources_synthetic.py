@@ -74,13 +74,10 @@ def test_the_adjusted_close_follows_from_splits_and_dividends(bars: pd.DataFrame
     assert (bars["split"] == 2).any()
     assert (bars["split"] == 0.1).any()
     assert (bars["dividend"] > 0).any()
-    for symbol, series in bars.groupby("symbol"):
-        factor, previous = 1.0, np.nan
-        for at, bar in enumerate(series.to_dict("records")):
-            if at:
-                factor *= bar["split"] / (1 - bar["dividend"] / previous)
-            previous = bar["close"]
-            assert bar["adj_close"] == pytest.approx(bar["close"] * factor, rel=1e-6), (symbol, bar["ts"])
+    for _, series in bars.groupby("symbol"):
+        steps = series["split"] / (1 - series["dividend"] / series["close"].shift())
+        expected = series["close"] * steps.fillna(1.0).cumprod()
+        np.testing.assert_allclose(series["adj_close"], expected, rtol=1e-6)
 
 
 def test_trading_halts_leave_no_bar_or_one_without_volume(bars: pd.DataFrame) -> None:

@@ -80,6 +80,10 @@ class LiveBars(ABC):
             bars[bars["ts"].isna() | (bars["ts"] + INTERVALS[interval] <= pd.Timestamp.now("UTC"))], (), start, end
         )
 
+    def calendar_of(self, symbol: str) -> str:
+        """Exchange calendar of a symbol."""
+        return self.calendar
+
     @abstractmethod
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
         """Rows of one symbol: `ts`, and what the provider has of the other columns, numbers also as text."""

@@ -253,4 +253,4 @@ def _refused(lake: Lake, batch: BatchResult) -> dict[str, str]:
 def _instrument(symbol: str, order: Sequence[LiveBars]) -> Instrument:
     first, *others = order
     fallbacks = ",".join(source.name for source in others)
-    return Instrument(symbol, symbol, first.asset_class, "USD", first.calendar, first.name, fallbacks)
+    return Instrument(symbol, symbol, first.asset_class, "USD", first.calendar_of(symbol), first.name, fallbacks)

@@ -11,6 +11,15 @@ from lake.settings import Settings
 from lake.sources.base import LiveBars
 from lake.sources.http import ChangedFormatError, Client, Patience, Reply, TooLargeError, UnavailableError
 
+CALENDARS = {
+    **{".AS": "XAMS", ".AX": "XASX", ".BR": "XBRU", ".CO": "XCSE", ".DE": "XETR", ".F": "XFRA", ".HE": "XHEL"},
+    **{".HK": "XHKG", ".KS": "XKRX", ".L": "XLON", ".LM": "XLIM", ".LS": "XLIS", ".MC": "XMAD", ".MI": "XMIL"},
+    **{".MX": "XMEX", ".NS": "XBOM", ".OL": "XOSL", ".PA": "XPAR", ".SA": "BVMF", ".SI": "XSES", ".SN": "XSGO"},
+    **{".SS": "XSHG", ".ST": "XSTO", ".SW": "XSWX", ".T": "XTKS", ".TO": "XTSE", ".TW": "XTAI", ".VI": "XWBO"},
+    **{"=F": "CMES", "=X": "24/5", "-USD": "24/7", "-EUR": "24/7"},
+}
+"""Exchange calendars by the end of a symbol, as Yahoo writes it; any other is New York's."""
+
 _ALIASES = {"SP500": "^GSPC", "NASDAQ": "^IXIC", "VIX": "^VIX", "WTI": "CL=F"}
 _CLASSES = {"EQUITY": "equity", "ETF": "etf", "INDEX": "index", "CRYPTOCURRENCY": "crypto", "FUTURE": "commodity"}
 _COLUMNS = {
@@ -40,6 +49,10 @@ class YahooSource(LiveBars):
         super().__init__(Client(self.name, settings.yahoo, patience))
         self._cache = settings.home / "yfinance"
         self._session: Any = None
+
+    def calendar_of(self, symbol: str) -> str:
+        """That of the symbol's suffix: VOD.L trades in London, BTC-USD always."""
+        return next((calendar for suffix, calendar in CALENDARS.items() if symbol.endswith(suffix)), self.calendar)
 
     def series(self, symbol: str, start: date | None, end: date | None, interval: str) -> pd.DataFrame:
         """Bars from `start` (default: as far back as Yahoo has that interval)."""

@@ -104,6 +104,7 @@ repeated_opens as (
         min(ts) filter (repeats) as ts,
         'open_repeats_close' as finding,
         source as source_a,
+        source as source_b,
         count(*) filter (repeats) as bars,
         count(*) as bars_compared,
         year

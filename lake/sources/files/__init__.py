@@ -1,4 +1,4 @@
-"""Bars from files: cells are read as text, so that a bad row is rejected alone and kept as it was."""
+"""Bars, splits and dividends from files: cells are read as text, so a bad row is rejected alone, as it was."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -6,6 +6,7 @@ from typing import IO
 
 import pandas as pd
 
+from lake.sources.files.actions import holds_actions, read_actions
 from lake.sources.files.cells import Cells, UnreadableFileError
 from lake.sources.files.mapping import FileMapping
 from lake.sources.files.parquet import read_parquet
@@ -13,7 +14,7 @@ from lake.sources.files.reading import Reading, interpret, plan
 from lake.sources.files.text import read_text
 from lake.sources.files.unpack import unpack
 
-__all__ = ["SUFFIXES", "FileBars", "UnreadableFileError", "read_bars"]
+__all__ = ["SUFFIXES", "FileBars", "UnreadableFileError", "holds_actions", "read_actions", "read_bars", "read_cells"]
 
 SUFFIXES = (".csv", ".parquet", ".tsv", ".csv.gz", ".tsv.gz", ".zip")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -37,24 +38,32 @@ class FileBars:
     reading: Reading
 
 
-def read_bars(file: IO[bytes], filename: str, mapping: FileMapping | None = None) -> FileBars:
-    """Bars of a CSV or Parquet file, as delivered.
+def read_cells(file: IO[bytes], filename: str, mapping: FileMapping | None = None) -> tuple[Cells, str]:
+    """Cells of a CSV or Parquet file, and its name without that of a compression around it.
+
+    Raises
+    ------
+    UnreadableFileError : the file as a whole cannot be read.
+    """
+    content, inner = unpack(file.read(), filename)
+    suffix = PurePosixPath(inner).suffix.lower()
+    if suffix == ".parquet":
+        return read_parquet(content, filename), inner
+    if suffix in _TEXT_SUFFIXES:
+        return read_text(content, filename, mapping), inner
+    raise UnreadableFileError(f"{filename}: expected one of {', '.join(SUFFIXES)}")
+
+
+def read_bars(cells: Cells, filename: str, mapping: FileMapping | None = None) -> FileBars:
+    """Bars of the cells of a file, as delivered.
 
     Columns are recognised by their names (those of the lake and of the usual vendors), in any case and order; a date
     and a close there must be. Without a symbol column the file's name says the symbol.
 
     Raises
     ------
-    UnreadableFileError : the file as a whole cannot be read, or could be understood in more than one way.
+    UnreadableFileError : a column is missing, or the file could be understood in more than one way.
     """
-    content, inner = unpack(file.read(), filename)
-    suffix = PurePosixPath(inner).suffix.lower()
-    if suffix == ".parquet":
-        cells = read_parquet(content, filename)
-    elif suffix in _TEXT_SUFFIXES:
-        cells = read_text(content, filename, mapping)
-    else:
-        raise UnreadableFileError(f"{filename}: expected one of {', '.join(SUFFIXES)}")
-    reading = plan(cells, inner, mapping)
+    reading = plan(cells, filename, mapping)
     bars, unreadable = interpret(cells, reading)
     return FileBars(bars, cells, unreadable, reading)
