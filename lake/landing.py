@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,17 +51,23 @@ class Landing:
         """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all)."""
         waiting = self.waiting()
         mappings = self._mappings() if waiting else {}
-        return [self._ingest_one(lake, file, mappings) for file in waiting]
+        results = [self._ingest_one(lake, file, mappings) for file in waiting]
+        return [result for result in results if result is not None]
 
-    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult:
+    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult | None:
+        """None where another process has ingested the file and moved it meanwhile."""
         name = _readable(file.name)
-        content = self._folder.read(file.name, limit=MAX_BYTES + 1)
+        try:
+            content = self._folder.read(file.name, limit=MAX_BYTES + 1)
+        except FileNotFoundError:
+            return None
         try:
             result = ingest_content(lake, content, name, find_mapping(name, mappings))
             folder = "processed"
         except UnreadableFileError as error:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
-        self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
+        with suppress(FileNotFoundError):  # another process has ingested the file at the same time and moved it first
+            self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
         return result
 
     def _mappings(self) -> dict[str, str]:

@@ -93,14 +93,22 @@ left join before using (symbol, interval)
 
 
 def complete_adj_close(lake: Lake, bars: pd.DataFrame) -> pd.DataFrame:
-    """Fill a missing `adj_close` with the close times the series' last known ratio of the two (1 for a new series)."""
-    missing = bars["adj_close"].isna() & bars["close"].notna()
+    """Fill a missing `adj_close` with the close times the ratio of the two that the series has at that time.
+
+    That is the ratio of the last known bar up to then, of the first one after it where there is none, and else 1.
+    """
+    missing = bars["adj_close"].isna() & bars[["symbol", "ts", "close"]].notna().all(axis=1)
     if not missing.any():
         return bars
-    last = known_series(lake, bars[missing], 1).to_pandas().drop_duplicates(_SERIES, keep="last").set_index(_SERIES)
-    known = (last["adj_close"] / last["close"]).rename("ratio")
-    ratio = bars[_SERIES].astype("object").join(known, on=_SERIES)["ratio"].fillna(1.0)
-    return bars.assign(adj_close=bars["adj_close"].where(~missing, bars["close"] * ratio))
+    known = known_series(lake, bars[missing], 1).to_pandas().astype({"ts": bars["ts"].dtype}).sort_values("ts")
+    known = known.assign(ratio=known["adj_close"] / known["close"])[[*_SERIES, "ts", "ratio"]]
+    wanted = bars.loc[missing, [*_SERIES, "ts"]].astype(dict.fromkeys(_SERIES, "object"))
+    wanted = wanted.sort_values("ts")
+    ratio = pd.Series(np.nan, index=bars.index)
+    for direction in ("backward", "forward"):
+        found = pd.merge_asof(wanted, known, on="ts", by=_SERIES, direction=direction)["ratio"]
+        ratio = ratio.fillna(found.set_axis(wanted.index))
+    return bars.assign(adj_close=bars["adj_close"].where(~missing, bars["close"] * ratio.fillna(1.0)))
 
 
 def splice_failures(lake: Lake, bars: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -105,7 +105,8 @@ class Lake:
 
     def append_new(self, table: str, data: pa.Table) -> int:
         """Add the rows whose key the declared table does not hold yet, in one commit; return how many these were."""
-        key = list(TABLES[table].key)
+        spec = TABLES[table]
+        key, data = list(spec.key), data.select(spec.schema.names).cast(spec.schema)
         while True:
             version = self.version(table)
             assert version is not None

@@ -18,6 +18,7 @@ from lake.backfill import BackfillError, backfill, uncovered
 from lake.ingest import unbalanced_batches
 from lake.settings import get_settings
 from lake.sources.failover import Report, ingest_live
+from lake.splice import current_series
 from lake.store import Lake
 from tests.bars import walk
 from tests.graph_kit import LAKEHOUSE, Home
@@ -158,6 +159,19 @@ def test_a_fallback_goes_back_from_a_known_series_where_levels_agree(
     assert bool(report.missing) == (level != 1.0)
     if report.missing:
         assert "closes are 4 times the known ones" in report.failures[report.missing[0]][1]
+
+
+def test_a_fallback_without_adjusted_closes_takes_the_ratio_of_its_time(lake: Lake, market: Market) -> None:
+    paid = walk()
+    market.bars[FIRST] = paid.assign(adj_close=paid["close"].where(paid.index >= 30, paid["close"] * 0.9)).drop(
+        [12, 13]
+    )
+    run(lake, symbols=["AAPL"])
+    market.down, market.bars[SECOND] = {FIRST}, walk()
+    assert run(lake, symbols=["AAPL"], again=True).missing == ()
+    series = current_series(lake, pd.array(["AAPL"]).to_numpy()).to_pandas()
+    assert series["source"].eq(SECOND).sum() == 2
+    assert (series["adj_close"] / series["close"]).round(9).to_list() == [0.9] * 30 + [1.0] * 30
 
 
 def test_hours_come_year_by_year_and_are_complete_to_the_last_day(lake: Lake, market: Market) -> None:

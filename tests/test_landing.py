@@ -1,12 +1,14 @@
 """The landing folder: what arrives is ingested once and moved, what cannot be read is kept."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from lake.ingest import unbalanced_batches
-from lake.landing import Landing
+from lake.landing import LandedFile, Landing
 from lake.settings import Settings
 from lake.store import Lake
 
@@ -75,3 +77,22 @@ def test_other_suffixes_are_waiting_too(settings: Settings, name: str) -> None:
     assert [file.name for file in Landing(settings).waiting()] == []
     path = drop(settings, name, "x")
     assert [file.name for file in Landing(settings).waiting()] == [path.name]
+
+
+def test_two_that_watch_the_folder_at_once_ingest_each_file_once(settings: Settings, lake: Lake) -> None:
+    for number in range(3):
+        drop(settings, f"NEW{number}.csv", "date,close\n2022-01-03,5\n")
+    both = Barrier(2)
+
+    class Together(Landing):
+        def waiting(self) -> list[LandedFile]:
+            found = super().waiting()
+            both.wait(30)
+            return found
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: Together(settings).ingest(lake), range(2)))
+    assert sum(batch.accepted for batches in results for batch in batches) == 3
+    assert lake.row_count("raw/bars") == 3
+    assert unbalanced_batches(lake) == []
+    assert len(list((Path(settings.landing_uri) / "processed").iterdir())) == 3

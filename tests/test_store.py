@@ -76,6 +76,15 @@ def test_create_append_replace_read_and_version(any_lake: Lake) -> None:
     assert "calendar" in any_lake.columns("raw/instruments")
 
 
+def test_rows_are_added_upon_the_version_that_they_were_compared_with_or_not_at_all(any_lake: Lake) -> None:
+    any_lake.create("raw/instruments")
+    assert any_lake.append_at("raw/instruments", instruments("AAPL"), 0)
+    assert not any_lake.append_at("raw/instruments", instruments("AAPL"), 0)
+    assert any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")) == 1
+    assert any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")) == 0
+    assert sorted(any_lake.read("raw/instruments")["symbol"].to_pylist()) == ["AAPL", "MSFT"]
+
+
 def test_duckdb_sees_every_table_as_a_view_and_can_pin_a_version(any_lake: Lake) -> None:
     any_lake.append("raw/instruments", instruments("AAPL"))
     any_lake.append("raw/instruments", instruments("MSFT"))
@@ -104,6 +113,22 @@ def test_two_writers_at_once_both_land(lake: Lake) -> None:
     for thread in threads:
         thread.join()
     assert sorted(lake.read("raw/instruments")["symbol"].to_pylist()) == ["A", "B", "C", "D", "E", "F"]
+
+
+def test_many_that_create_a_table_and_add_the_same_rows_at_once_add_them_once(any_lake: Lake) -> None:
+    added: list[int] = []
+
+    def add() -> None:
+        any_lake.create("raw/instruments")
+        added.append(any_lake.append_new("raw/instruments", instruments("AAPL", "MSFT")))
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(added) == [0, 0, 0, 2]
+    assert any_lake.row_count("raw/instruments") == 2
 
 
 def test_a_missing_column_and_a_null_key_are_refused(lake: Lake) -> None:
