@@ -176,6 +176,11 @@ def test_readers_and_writers_notice_nothing(settings: Settings, lake: Lake) -> N
     assert {row["source"] for row in now if row["symbol"] == "A0"} == {f"n{counts['writes'] - 1}"}
 
 
+def test_without_a_registry_nothing_is_pinned_and_none_is_made(settings: Settings, lake: Lake) -> None:
+    assert pinned_versions(lake, Registry(settings)) == {}
+    assert not settings.home.exists()
+
+
 def test_pins_are_what_models_and_forecasts_were_made_from(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -200,6 +205,9 @@ def test_the_real_tables_keep_what_models_and_forecasts_were_made_from(
     monkeypatch.setenv("LAKEHOUSE_HOME", str(home.path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", home.settings.mlflow_tracking_uri)
     settings, lake = home.settings, home.lake
+    for table in lake.tables():
+        configuration = DeltaTable(lake.path(table)).metadata().configuration
+        assert configuration == {"delta.enableExpiredLogCleanup": "false"}, table
     pins = pinned_versions(lake, Registry(settings))
     assert pins == {"market/features": {0}}
     features = ordered(lake.read("market/features"))
