@@ -318,7 +318,9 @@ def _report_ingested(lake: Lake) -> None:
     import dagster as dg
 
     from assets_pkg.materialize import report_ingested
+    from lake.calendars import write_sessions
 
+    write_sessions(lake)  # they reach back to the first bar
     with dg.DagsterInstance.get() as instance:
         report_ingested(instance, lake)
     print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")
