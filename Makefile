@@ -2,7 +2,7 @@
 BIN := .venv/bin
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs lock clean
+.PHONY: help run test check chaos bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,10 @@ check: ## lint, format, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+chaos: ## kill -9 ingestion and materialisation 50 times (ROUNDS="--rounds 10 --seed 1"), compare the lakes
+	@deploy/setup.sh dev
+	@$(BIN)/python -m tests.chaos $(ROUNDS)
 
 bench: ## measure what the project promises
 	@deploy/setup.sh dev

@@ -1,6 +1,7 @@
 """`lakehouse status`: what is in the lake, a line a table, and which models serve."""
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 
 from lake.inventory import take_inventory
 from lake.settings import Settings
@@ -23,10 +24,7 @@ def status_lines(settings: Settings) -> Iterator[str]:
     if not tables:
         yield f"The lake {settings.lake_uri} is empty: `lakehouse materialize` fills it."
         return
-    from ml.pins import pinned_versions
-    from ml.registry import Registry
-
-    pins = pinned_versions(lake, Registry(settings))
+    pins = _pinned_versions(settings, lake)
     yield settings.lake_uri
     yield _HEAD
     stored = 0
@@ -36,7 +34,7 @@ def status_lines(settings: Settings) -> Iterator[str]:
         newest = f"{found.newest:%Y-%m-%d}" if found.newest else ""
         yield (
             f"{table:<32}{found.rows:>12,}{_size(found.bytes):>10}{_size(found.stored_bytes):>10}{found.version:>9}"
-            f"{len(found.readable):>10}  {newest:<16}{_pins(pins.get(table, ()))}"
+            f"{len(found.readable):>10}  {newest:<16}{'?' if pins is None else _pins(pins.get(table, ()))}"
         ).rstrip()
     yield f"{'all tables':<32}{'':>22}{_size(stored):>10}"
     for table in tables:
@@ -44,6 +42,20 @@ def status_lines(settings: Settings) -> Iterator[str]:
             decision = lake.read(table).sort_by("decided_at").to_pylist()[-1]
             target = table.removeprefix("models/").removesuffix("_champion")
             yield f"champion of {target}: version {decision['version']} ({decision['champion']}). {decision['reason']}"
+
+
+def _pinned_versions(settings: Settings, lake: Lake) -> Mapping[str, set[int]] | None:
+    """None where the registry does not answer: then the other columns are worth showing all the more."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's own patience is minutes
+    from mlflow.exceptions import MlflowException
+
+    from ml.pins import pinned_versions
+    from ml.registry import Registry
+
+    try:
+        return pinned_versions(lake, Registry(settings))
+    except MlflowException:
+        return None
 
 
 def _size(count: float) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
@@ -82,21 +82,11 @@ def backup(settings: Settings, destination: str) -> Manifest:
 
     lake = Lake.from_settings(settings)
     tables = {table: version for table in lake.tables() if (version := lake.version(table)) is not None}
-    database = _sqlite_path(settings)
+    database = settings.mlflow_sqlite_file
     files = {}
     if database is not None and database.exists():
         files[_REGISTRY] = _copy(_snapshot(database), target, _REGISTRY)
-    needed: set[str] = set()
-    plan: dict[str, tuple[Folder, str]] = {}
-    for table, version in tables.items():
-        folder = Folder(lake.path(table), settings)
-        newest, all_files = _files_of_table(folder, version)
-        needed |= {f"lake/{table}/{path}" for path in newest}
-        plan |= {f"lake/{table}/{path}": (folder, path) for path in all_files}
-    for name, uri in _folders(settings).items():
-        if name != "lake":
-            folder = Folder(uri, settings)
-            plan |= {f"{name}/{path}": (folder, path) for path in folder.files()}
+    plan, needed = _plan(settings, tables)
 
     def copy(name: str) -> File | None:
         folder, path = plan[name]
@@ -141,7 +131,7 @@ def restore(settings: Settings, source: str) -> Manifest:
     wrong = sorted(name for name, file in manifest.files.items() if found.get(name) != file.size)
     if wrong:
         raise BackupError(f"{source} is damaged: {wrong[0]} is missing or has another size ({len(wrong)} such files).")
-    database = _sqlite_path(settings)
+    database = settings.mlflow_sqlite_file
     folders = {name: Folder(uri, settings) for name, uri in _folders(settings).items()}
     marker = settings.home / _RESTORING
     if (begun := unfinished_restore(settings)) not in (None, source):
@@ -188,6 +178,23 @@ def _folders(settings: Settings) -> dict[str, str]:
     }
 
 
+def _plan(settings: Settings, tables: Mapping[str, int]) -> tuple[dict[str, tuple[Folder, str]], set[str]]:
+    """Where each file of the backup is now, by its name in it; and names of those without which it would be none."""
+    plan: dict[str, tuple[Folder, str]] = {}
+    needed: set[str] = set()
+    lake = Lake.from_settings(settings)
+    for table, version in tables.items():
+        folder = Folder(lake.path(table), settings)
+        newest, everything = _files_of_table(folder, version)
+        needed |= {f"lake/{table}/{path}" for path in newest}
+        plan |= {f"lake/{table}/{path}": (folder, path) for path in everything}
+    for name, uri in _folders(settings).items():
+        if name != "lake":
+            folder = Folder(uri, settings)
+            plan |= {f"{name}/{path}": (folder, path) for path in folder.files()}
+    return plan, needed
+
+
 def _files_of_table(folder: Folder, version: int) -> tuple[set[str], set[str]]:
     """Files that a version consists of, and all that belong to it and to the versions before, its log included."""
     stored = folder.files()
@@ -209,12 +216,6 @@ def _remove_others(folder: Folder, names: AbstractSet[str]) -> None:
     """Remove what an interrupted attempt has left behind."""
     for path in folder.files().keys() - names:
         folder.remove(path)
-
-
-def _sqlite_path(settings: Settings) -> Path | None:
-    """The file of the registry; None where a server keeps it."""
-    uri = settings.mlflow_tracking_uri
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if urlsplit(uri).scheme == "sqlite" else None
 
 
 def _snapshot(database: Path) -> bytes:

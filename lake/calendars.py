@@ -102,7 +102,7 @@ def stale_series(lake: Lake, now: datetime | None = None) -> list[dict[str, Any]
             where sessions_behind > {STALE_SESSIONS}
                 and not (source = 'file' and sessions_behind_when_it_came > {STALE_SESSIONS})
             union all by name
-            select symbol, '1d' as interval from raw.instruments anti join raw.bars using (symbol)
+            select symbol, '1d' as interval from raw.instruments anti join series using (symbol)
             order by sessions_behind desc nulls first, symbol, interval
             """,
             {"now": now or datetime.now(UTC)},

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import fsspec
 
-from lake.s3 import client_options, is_remote
+from lake.s3 import CLIENT_CONFIG, client_options, is_remote
 from lake.settings import Settings
 
 
@@ -32,7 +32,11 @@ class Folder:
         self.uri = uri
         if is_remote(uri):
             # Other processes write there too, so a listing is never remembered.
-            options = {"client_kwargs": client_options(settings), "use_listings_cache": False}
+            options = {
+                "client_kwargs": client_options(settings),
+                "config_kwargs": CLIENT_CONFIG,
+                "use_listings_cache": False,
+            }
         else:
             options = {"auto_mkdir": True}
         self._fs, self._root = fsspec.core.url_to_fs(uri, **options)

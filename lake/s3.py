@@ -6,6 +6,8 @@ from typing import Any
 
 from lake.settings import Settings
 
+CLIENT_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"total_max_attempts": 2}}  # of botocore
+
 _DELTA_RS_STEP = re.compile(r"\s*\x1b\[31m↳\x1b\[0m\s*")
 
 
@@ -34,7 +36,7 @@ def delta_options(settings: Settings) -> dict[str, str]:
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of a botocore client, which boto3 makes and s3fs takes as `client_kwargs`."""
+    """Arguments of a botocore client, as boto3 and s3fs make one."""
     return {"endpoint_url": settings.s3_endpoint_url, "region_name": os.environ.get("AWS_REGION")}
 
 
@@ -62,11 +64,9 @@ def _check(variable: str, uri: str, settings: Settings) -> None:
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
     try:
-        boto3.client("s3", config=config, **client_options(settings)).list_objects_v2(
-            Bucket=bucket, Prefix=prefix, MaxKeys=1
-        )
+        client = boto3.client("s3", config=Config(**CLIENT_CONFIG), **client_options(settings))
+        client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except NoCredentialsError:
         raise S3Error(f"{variable} is {uri}, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set.") from None
     except ClientError as error:

@@ -53,7 +53,7 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
 
     A bar is compared with those before it, new and known, where a new bar takes the place of a known one. A rejected
     bar is no part of the series: the next one is compared with the last before it. So bars that come later never
-    change a finding, and it does not matter how a history is cut into batches. The currency is that of the known bars.
+    change a finding, and it does not matter how a history is cut into batches.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
 
     Returns
     -------
-    Frame with the columns `rule`, `reason` and `severity`, indexed like `bars`, a row for each bar and rule it breaks.
+    Frame with the columns `rule`, `reason` and `severity`, indexed like `bars`: a row for each rule that a bar breaks,
+    or, where one of them rejects it, for that one.
 
     References
     ----------
@@ -74,14 +75,31 @@ def series_failures(bars: pd.DataFrame, known: Callable[..., pd.DataFrame], seve
     for number, interval in enumerate(names):
         scale = _SCALES[interval]
         new = bars[intervals == number] if len(names) > 1 else bars
-        series = _with_known(new, known, interval, scale)
-        for judge in (_currency_changes, _price_jumps, _frozen_prices):
-            failures = judge(series, scale, severities)
-            failures = failures.assign(severity=failures["rule"].map(dict(severities))).query("severity != 'off'")
-            rejected = failures.index[failures["severity"] == "reject"]
-            found.append(failures.set_index(series["label"].to_numpy()[failures.index]))
-            series = _placed(series.drop(index=rejected)) if len(rejected) else series
+        found.append(_judged(_with_known(new, known, interval, scale), scale, severities))
     return join_failures(*found).reindex(columns=["rule", "reason", "severity"])
+
+
+def _judged(series: pd.DataFrame, scale: _Scale, severities: Severities) -> pd.DataFrame:
+    """What the rules find, where each sees the series without the bars that the others reject."""
+    judges = (_currency_changes, _price_jumps, _frozen_prices)
+    found = {judge: pd.DataFrame(columns=["rule", "reason", "severity"]) for judge in judges}
+    settled = False
+    while not settled:  # ends, since a finding depends on earlier bars only
+        settled = True
+        for judge in judges:
+            rejected = {bar for other in judges if other is not judge for bar in _rejected(found[other])}
+            seen = _placed(series.drop(index=sorted(rejected))) if rejected else series
+            failures = judge(seen, scale, severities)
+            failures.index = seen.index[failures.index]
+            failures = failures.assign(severity=failures["rule"].map(dict(severities))).query("severity != 'off'")
+            settled &= _rejected(failures) == _rejected(found[judge])
+            found[judge] = failures
+    failures = join_failures(*found.values())
+    return failures.set_index(series["label"].to_numpy()[failures.index])
+
+
+def _rejected(failures: pd.DataFrame) -> set[int]:
+    return set(failures.index[failures["severity"] == "reject"])
 
 
 def _with_known(new: pd.DataFrame, known: Callable[..., pd.DataFrame], interval: str, scale: _Scale) -> pd.DataFrame:
@@ -113,14 +131,14 @@ def _ordered(bars: pd.DataFrame, *context: pd.DataFrame) -> pd.DataFrame:
     symbol, ts = both["symbol"].to_numpy(), both["ts"].to_numpy()
     order = np.lexsort((ts, symbol))  # stable: a new bar comes after the known one
     replaced = (np.diff(symbol[order]) == 0) & (np.diff(ts[order]) == 0)
-    return _placed(both.take(order[np.append(~replaced, True)]))
+    return _placed(both.take(order[np.append(~replaced, True)]).reset_index(drop=True))
 
 
 def _placed(series: pd.DataFrame) -> pd.DataFrame:
-    """With a fresh index, and each bar's `position` in its series, counted from 0."""
+    """With each bar's `position` in its series, counted from 0."""
     places = np.arange(len(series))
     starts = np.diff(series["symbol"].to_numpy(), prepend=-1) != 0
-    return series.reset_index(drop=True).assign(position=places - np.maximum.accumulate(np.where(starts, places, 0)))
+    return series.assign(position=places - np.maximum.accumulate(np.where(starts, places, 0)))
 
 
 def _distant(series: pd.DataFrame, scale: _Scale) -> np.ndarray:

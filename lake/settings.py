@@ -178,6 +178,12 @@ class Settings(BaseSettings):
         return self.mlflow_artifacts if "://" in self.mlflow_artifacts else Path(self.mlflow_artifacts).as_uri()
 
     @property
+    def mlflow_sqlite_file(self) -> Path | None:
+        """File of the MLflow store; None where a server keeps it."""
+        kind, _, path = self.mlflow_tracking_uri.partition(":///")
+        return Path(path.partition("?")[0]) if kind == "sqlite" else None
+
+    @property
     def dagster_home(self) -> Path:
         """`DAGSTER_HOME`: event log, schedules and sensor state."""
         return self.home / "dagster"

@@ -61,8 +61,8 @@ class Registry:
         import mlflow
 
         uri = self._settings.mlflow_tracking_uri
-        if uri.startswith("sqlite:///"):
-            _create_store(Path(uri.removeprefix("sqlite:///")))
+        if (file := self._settings.mlflow_sqlite_file) is not None:
+            _create_store(file)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -167,6 +167,9 @@ class Registry:
 
     def lake_versions(self) -> list[dict[str, int]]:
         """Of every registered version the lake tables, with their versions, that it was trained on."""
+        file = self._settings.mlflow_sqlite_file
+        if file is not None and not file.exists():
+            return []
         found, token = [], None
         while True:
             page = self.client.search_model_versions(page_token=token)

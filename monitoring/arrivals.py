@@ -1,5 +1,6 @@
 """What has arrived, in words: the batches of a run as the text of a notification."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import pyarrow.compute as pc
 
 from lake.store import Lake
 from monitoring.notifications import one_line
+
+_COUNTS = ("received", "accepted", "unchanged", "rejected", "flagged")
 
 
 @dataclass(frozen=True)
@@ -26,23 +29,27 @@ def arrivals(lake: Lake, batch_ids: Sequence[str]) -> Arrivals:
     """
     ours = pc.field("batch_id").isin(list(batch_ids))
     batches = lake.read("raw/batches", filters=ours).sort_by("ingested_at").to_pylist()
-    totals = {count: sum(batch[count] for batch in batches) for count in ("accepted", "rejected", "flagged")}
+    by_origin: dict[str, Counter[str]] = {}  # a backfill makes many batches of one origin
+    for batch in batches:
+        counts = by_origin.setdefault(one_line(f"{batch['source']} {batch['origin']}"), Counter())
+        counts.update({count: batch[count] for count in _COUNTS})
     lines = [
-        one_line(f"{b['source']} {b['origin']}")
-        + f": {b['received']:,} received = {b['accepted']:,} accepted + {b['unchanged']:,} unchanged"
-        + f" + {b['rejected']:,} rejected"
-        + (f", {b['flagged']:,} flagged" if b["flagged"] else "")
-        for b in batches
+        f"{origin}: {counts['received']:,} received = {counts['accepted']:,} accepted + "
+        f"{counts['unchanged']:,} unchanged + {counts['rejected']:,} rejected{_flagged(counts)}"
+        for origin, counts in by_origin.items()
     ]
     lines += [f"rejected by rule {rule}: {rows:,}" for rule, rows in _by_rule(lake, "raw/rejects", ours)]
     lines += [f"flagged by rule {rule}: {rows:,}" for rule, rows in _by_rule(lake, "raw/flags", ours)]
     newest = pc.max(lake.read("raw/bars", ["ts"], ours)["ts"]).as_py()
     if newest is not None:
         lines.append(f"newest session: {newest:%Y-%m-%d}")
-    title = f"Arrived: {totals['accepted']:,} rows, {totals['rejected']:,} rejected"
-    if totals["flagged"]:
-        title += f", {totals['flagged']:,} flagged"
+    total = sum(by_origin.values(), Counter())
+    title = f"Arrived: {total['accepted']:,} rows, {total['rejected']:,} rejected" + _flagged(total)
     return Arrivals(title, "\n".join(lines))
+
+
+def _flagged(counts: Counter[str]) -> str:
+    return f", {counts['flagged']:,} flagged" if counts["flagged"] else ""
 
 
 def _by_rule(lake: Lake, table: str, ours: pc.Expression) -> list[tuple[str, int]]:

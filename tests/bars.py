@@ -5,6 +5,8 @@ import pandas as pd
 
 from lake.sources.base import BAR_COLUMNS
 
+PRICES = ["open", "high", "low", "close", "adj_close"]
+
 
 def walk(symbol: str = "AAPL", sessions: int = 60, start: str = "2022-01-03", seed: int = 0) -> pd.DataFrame:
     """Daily bars with all fields; high and low enclose open and close."""

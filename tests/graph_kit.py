@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+import pyarrow as pa
 import yaml
 
 from lake.settings import Settings
@@ -25,6 +26,15 @@ UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
 ASSETS = 29
 _LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
 _CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
+BOOKKEEPING = {
+    "ingested_at",
+    "dagster_run_id",
+    "mlflow_run_id",
+    "created_at",
+    "decided_at",
+    "rejected_at",
+    "flagged_at",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,10 @@ class Home:
     @property
     def settings(self) -> Settings:
         """Its settings; the tracking URI by name, because MLflow sets its variable to the last one that was used."""
-        return Settings(home=self.path, mlflow_tracking_uri=f"sqlite:///{self.path / 'mlflow' / 'mlflow.db'}")
+        own = {
+            name.removeprefix("LAKEHOUSE_").lower(): value for name, value in self.variables if name.startswith("LAKE")
+        }
+        return Settings(home=self.path, mlflow_tracking_uri=f"sqlite:///{self.path / 'mlflow' / 'mlflow.db'}", **own)
 
     @property
     def lake(self) -> Lake:
@@ -124,6 +137,9 @@ class Started:
     def output(self) -> str:
         return "".join(self._lines)
 
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
     def says(self, words: str, seconds: float) -> None:
         """Wait until it has printed some words."""
         eventually(
@@ -162,6 +178,19 @@ class Built:
     def copy(self, folder: Path) -> Home:
         """A home with the same lake, registry and event log, to be changed."""
         return Home(shutil.copytree(self.home.path, folder / "home"))
+
+
+def rows(home: Home, table: str) -> pa.Table:
+    """Rows of a table in the order of its columns, without when and by which run they were written."""
+    data = home.lake.read(table)
+    data = data.drop_columns([name for name in data.column_names if name in BOOKKEEPING])
+    sortable = [name for name in data.column_names if not pa.types.is_nested(data.schema.field(name).type)]
+    return data.sort_by([(name, "ascending") for name in sortable]).combine_chunks()
+
+
+def compared(home: Home) -> list[str]:
+    """The tables whose rows follow from the prices; upkeep tells how many files there were, and how long it took."""
+    return [table for table in home.lake.tables() if not table.startswith("upkeep/")]
 
 
 def build(home: Home) -> Built:

@@ -13,10 +13,11 @@ from assets_pkg.assets import raw
 from assets_pkg.definitions import build_definitions
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.settings import Settings
+from tests.test_definitions import GRAPH
 from tests.test_landing import drop
 from tests.webhook import Webhook
 
-MARKET = {f"market/{name}" for name in ("bars", "calendar_violations", "reconciliation", "indicators", "features")}
+MARKET = {asset for asset in GRAPH if asset.startswith("market/")}
 FOLLOWERS = MARKET | {"forecasts/predictions", "monitoring/data_drift", "catalog/dbt_docs"}
 TRAINING = {"models/return_5d", "models/volatility_5d"}
 SATURDAY = datetime(2050, 1, 1, 6, 5, tzinfo=UTC)

@@ -86,21 +86,23 @@ def test_wrong_sql_is_told_in_the_words_of_duckdb(home: Home, sql: str, words: s
 
 def test_files_are_ingested_with_their_ledger_and_reasons(home: Home, tmp_path: Path) -> None:
     good, bad = tmp_path / "NEWCO.csv", tmp_path / "bad.csv"
-    good.write_text(CLOSES + "2022-01-05,x\n")
+    good.write_text(CLOSES + "2022-01-05,x\n2022-01-06,2.55\n")
     bad.write_text("when,price\n1,2\n")
     done = home.run("ingest", str(bad), str(good))
     assert done.returncode == 1
     assert done.stderr.startswith("bad.csv: column 'ts' is missing")
     assert done.stdout.splitlines() == [
-        "NEWCO.csv: 3 received = 2 accepted + 0 unchanged + 1 rejected",
+        "NEWCO.csv: 4 received = 3 accepted + 0 unchanged + 1 rejected",
         "  row 3: close 'x' cannot be read",
+        "  flagged NEWCO 2022-01-06 00:00: unadjusted_split: adj_close 2.55 after 5.1, and close alike: "
+        "an unadjusted 2:1 split?",
         "While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize",
     ]
     good.write_text(CLOSES)
     again = home.run("ingest", str(good))
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == "NEWCO.csv: all 2 rows are known: nothing was added\n"
-    assert home.lake.row_count("raw/bars") == 2
+    assert home.lake.row_count("raw/bars") == 3
     assert good.exists()
 
 

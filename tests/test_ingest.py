@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from lake.ingest import BatchResult, ingest, ingest_source, unbalanced_batches, write_instruments
 from lake.landing import ingest_content
 from lake.quality import broken_rules
+from lake.rejects import replay_batch
+from lake.severities import Severities
 from lake.sources import EMBEDDED
 from lake.sources.files import UnreadableFileError, read_bars, read_cells
 from lake.sources.instruments import INSTRUMENTS
 from lake.store import Lake
-from tests.bars import walk
+from tests.bars import PRICES, walk
 
 
 def counts(result: BatchResult) -> tuple[int, int, int, int]:
@@ -108,6 +110,8 @@ def test_the_order_of_batches_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], repeats: int
 ) -> None:
     bars = walk(sessions=30)
+    bars.loc[10:, PRICES] *= 0.5
+    bars.loc[21:24, PRICES] = bars.loc[21, PRICES].to_numpy()
     parts = [bars[:12], bars[8:22], bars[20:]]
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     for _ in range(repeats):
@@ -144,6 +148,70 @@ def test_a_file_without_adjusted_close_continues_the_known_ratio(lake: Lake) -> 
     assert csv(lake, "IBM.csv", "date,close", f"2022-03-28,{close}").accepted == 1
     stored = lake.read("raw/bars", ["adj_close"], pc.field("source") == "file")
     assert stored["adj_close"].to_pylist() == [pytest.approx(close * 0.8)]
+
+
+def flags(lake: Lake, batch: BatchResult) -> list[tuple[str, str]]:
+    rows = lake.read("raw/flags", filters=pc.field("batch_id") == batch.batch_id).sort_by("ts").to_pylist()
+    return [(f"{row['ts']:%m-%d}", row["rule"]) for row in rows]
+
+
+def test_a_missed_split_inside_a_file_is_accepted_and_flagged(known: Lake) -> None:
+    bars = walk("NEWCO", 30)
+    bars.loc[20:, "close"] /= 2
+    batch = csv(known, "NEWCO.csv", *bars.to_csv(index=False, columns=["ts", "close"]).splitlines())
+    assert (counts(batch), batch.flagged) == ((30, 30, 0, 0), 1)
+    assert flags(known, batch) == [("01-31", "unadjusted_split")]
+    assert "2:1 split" in known.read("raw/flags")["reason"][0].as_py()
+    assert known.read("raw/batches", filters=pc.field("batch_id") == batch.batch_id)["flagged"].to_pylist() == [1]
+    assert unbalanced_batches(known) == []
+
+
+def test_a_new_day_is_judged_by_the_series_that_it_continues(known: Lake) -> None:
+    crash = walk()[-1:].assign(ts=lambda bars: bars["ts"] + pd.Timedelta(days=3), **walk()[-1:][PRICES] * 0.7)
+    assert flags(known, ingest(known, crash, "skfolio", "test")) == [("03-28", "jump")]
+    other = walk().assign(**walk()[PRICES] * 10)  # of another level, and no part of the truth
+    assert ingest(known, other[:-1], "bokeh", "test").flagged == 0
+    assert ingest(known, other[-1:], "bokeh", "test").flagged == 0
+    assert unbalanced_batches(known) == []
+
+
+def test_frozen_prices_are_flagged_from_the_fifth_on(known: Lake) -> None:
+    lines = [f"2022-05-{day:02},7.25" for day in range(2, 9)]
+    assert flags(known, csv(known, "PEGGED.csv", "date,close", *lines[:5])) == [("05-06", "frozen")]
+    assert flags(known, csv(known, "PEGGED.csv", "date,close", *lines[5:])) == [
+        ("05-07", "frozen"),
+        ("05-08", "frozen"),
+    ]
+
+
+def test_prices_in_another_currency_are_refused_until_a_person_says_that_they_are_right(known: Lake) -> None:
+    close = walk()["close"].iloc[-1]
+    text = (
+        "date,close,currency",
+        f"2022-03-28,{close},USD",
+        f"2022-03-29,{close},EUR",
+        f"2022-03-30,{close * 1.01},EUR",
+    )
+    batch = csv(known, "AAPL.csv", *text)
+    assert reasons(known, batch) == {2: "currency_change", 3: "currency_change"}
+    assert "the series is in USD" in known.read("raw/rejects")["reason"][0].as_py()
+    replay = replay_batch(known, batch.batch_id)
+    assert (replay.batch.accepted, replay.batch.flagged, replay.resolved) == (2, 1, 2)
+    assert flags(known, replay.batch) == [("03-29", "currency_change")]
+    assert unbalanced_batches(known) == []
+
+
+def test_a_rule_that_rejects_keeps_the_jump_out_until_a_person_says_that_it_is_right(lake: Lake) -> None:
+    strict = Lake(lake.uri, severities=Severities(jump="reject", frozen="off"))
+    bars = walk()
+    bars.loc[40, PRICES] *= 0.72
+    batch = ingest(strict, bars, "skfolio", "test")
+    assert (counts(batch), batch.flagged) == ((60, 59, 0, 1), 0)
+    assert reasons(strict, batch) == {41: "jump"}
+    replay = replay_batch(strict, batch.batch_id)
+    assert (counts(replay.batch), replay.batch.flagged, replay.resolved) == ((1, 1, 0, 0), 1, 1)
+    assert flags(strict, replay.batch) == [("02-28", "jump")]
+    assert unbalanced_batches(strict) == []
 
 
 def test_a_new_symbol_comes_from_a_file(known: Lake) -> None:
@@ -196,6 +264,11 @@ def test_the_embedded_prices_are_the_32_series(lake: Lake) -> None:
         "bokeh": (12_154, 12_154, 0, 0),
         "arch": (19_978, 19_642, 0, 336),  # oil and VIX have no close on 336 holidays
     }
+    assert {name: result.flagged for name, result in results.items()} == {"skfolio": 24, "bokeh": 1, "arch": 2}
+    flags = lake.read("raw/flags").to_pandas()
+    assert flags["rule"].value_counts().to_dict() == {"jump": 23, "unadjusted_split": 2, "frozen": 2}
+    days = set(flags["symbol"] + " " + flags["ts"].dt.strftime("%Y-%m-%d"))
+    assert {"AAPL 2000-09-29", "BAC 2008-10-07", "VIX 2018-02-05", "WTI 1991-01-17"} <= days
     stored = lake.read("raw/bars", ["symbol", "source"]).to_pandas().drop_duplicates()
     preferred = {(instrument.symbol, instrument.source) for instrument in INSTRUMENTS}
     assert len(preferred) == 32

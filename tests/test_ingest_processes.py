@@ -12,10 +12,10 @@ import pytest
 from lake.ingest import create_raw_tables, ingest, unbalanced_batches
 from lake.landing import ingest_file
 from lake.store import Lake
-from tests.bars import walk
+from tests.bars import PRICES, walk
 
 SPAWN = get_context("spawn")
-WRITES = ("raw/bars", "raw/rejects", "raw/batches", "raw/readings")
+WRITES = ("raw/bars", "raw/rejects", "raw/flags", "raw/batches", "raw/readings")
 
 
 def ingest_and_die(uri: str, path: Path, before: str) -> None:
@@ -73,14 +73,15 @@ def test_killed_between_two_writes_and_run_again_it_is_as_if_nothing_had_happene
 ) -> None:
     bars = walk()
     bars.loc[3, "close"] = -1.0
+    bars.loc[30:, PRICES] /= 2
     path = written(bars, tmp_path / "AAPL.csv")
     process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert [lake.row_count(table) for table in WRITES[WRITES.index(before) :]] == [0] * (4 - WRITES.index(before))
+    assert [lake.row_count(table) for table in WRITES[WRITES.index(before) :]] == [0] * (5 - WRITES.index(before))
     ingest_file(lake, path)
-    assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1]
+    assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1, 1]
     assert unbalanced_batches(lake) == []
 
 
@@ -103,9 +104,10 @@ def test_the_same_file_ingested_twice_at_once_lands_once(lake: Lake, tmp_path: P
     create_raw_tables(lake)
     bars = walk()
     bars.loc[3, "close"] = -1.0
+    bars.loc[30:, PRICES] /= 2
     path = written(bars, tmp_path / "AAPL.csv")
     run_at_once(lake, path, path)
-    assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1]
+    assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1, 1]
     assert unbalanced_batches(lake) == []
 
 

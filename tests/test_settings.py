@@ -27,7 +27,9 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
     assert settings.lake_uri == str(home / "lake")
     assert settings.landing_uri == str(home / "landing")
     assert settings.mlflow_tracking_uri == f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    assert settings.mlflow_sqlite_file == home / "mlflow" / "mlflow.db"
     assert settings.mlflow_artifacts == str(home / "mlflow" / "artifacts")
+    assert settings.mlflow_artifact_root == (home / "mlflow" / "artifacts").as_uri()
     assert settings.dagster_home == home / "dagster"
     assert settings.reports_uri == str(home / "reports")
     assert settings.catalog_uri == str(home / "catalog")
@@ -98,6 +100,7 @@ def test_a_severity_that_there_is_not_is_refused_by_name(
 def test_mlflow_keeps_the_name_that_it_gave_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     assert get_settings().mlflow_tracking_uri == "http://tracking:5000"
+    assert get_settings().mlflow_sqlite_file is None
 
 
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

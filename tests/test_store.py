@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lake.duck import connect
 from lake.settings import Settings
 from lake.store import Lake
 from lake.tables import TABLES, field_description
+from tests.s3_kit import S3Server
 
 
 def instruments(*symbols: str, source: str = "skfolio") -> pa.Table:
@@ -36,21 +36,11 @@ def any_lake(request: pytest.FixtureRequest, settings: Settings, monkeypatch: py
     if request.param == "local":
         yield Lake.from_settings(settings)
         return
-    import s3fs
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    server = S3Server()
     bucket = f"market-{uuid.uuid4()}"  # moto keeps its buckets as long as the process lives
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "LAKEHOUSE_S3_ENDPOINT_URL": f"http://{host}:{port}",
-        "LAKEHOUSE_LAKE_URI": f"s3://{bucket}/lake",
-    }.items():
+    server.client().create_bucket(Bucket=bucket)
+    for name, value in server.variables(bucket).items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True).mkdir(bucket)
     yield Lake.from_settings(Settings())
     server.stop()
 

@@ -127,6 +127,15 @@ def test_a_version_is_still_readable_two_months_and_a_checkpoint_later(settings:
     assert symbols(lake) == ["NEW"]
 
 
+def test_a_raw_table_whose_rows_have_no_times_keeps_all_its_versions(settings: Settings, lake: Lake) -> None:
+    for symbol in ("IBM", "AAPL"):
+        lake.replace(TABLE, instruments(symbol))
+    lake.create("raw/bars")
+    assert upkeep.remembering_versions(settings, "raw/bars") == set()
+    upkeep.vacuum(settings, TABLE, upkeep.remembering_versions(settings, TABLE), retention_hours=0)
+    assert [symbols(lake, version) for version in (0, 1)] == [["IBM"], ["AAPL"]]
+
+
 def test_readers_and_writers_notice_nothing(settings: Settings, lake: Lake) -> None:
     """While compaction and vacuum work without a pause, every read is whole and every write lands."""
     groups = ("A", "B", "C")
@@ -176,6 +185,11 @@ def test_readers_and_writers_notice_nothing(settings: Settings, lake: Lake) -> N
     assert {row["source"] for row in now if row["symbol"] == "A0"} == {f"n{counts['writes'] - 1}"}
 
 
+def test_without_a_registry_nothing_is_pinned_and_none_is_made(settings: Settings, lake: Lake) -> None:
+    assert pinned_versions(lake, Registry(settings)) == {}
+    assert not settings.home.exists()
+
+
 def test_pins_are_what_models_and_forecasts_were_made_from(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -200,6 +214,9 @@ def test_the_real_tables_keep_what_models_and_forecasts_were_made_from(
     monkeypatch.setenv("LAKEHOUSE_HOME", str(home.path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", home.settings.mlflow_tracking_uri)
     settings, lake = home.settings, home.lake
+    for table in lake.tables():
+        configuration = DeltaTable(lake.path(table)).metadata().configuration
+        assert configuration == {"delta.enableExpiredLogCleanup": "false"}, table
     pins = pinned_versions(lake, Registry(settings))
     assert pins == {"market/features": {0}}
     features = ordered(lake.read("market/features"))

@@ -1,0 +1,153 @@
+"""Everything on S3: the whole graph, what is said when the store fails, and that a rerun mends it."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from lake.files import Folder
+from lake.landing import Landing
+from lake.store import Lake
+from tests.graph_kit import LAKEHOUSE, Built, Home, compared, eventually, rows
+from tests.s3_kit import S3Server
+from tests.serving_kit import serve
+
+BARS = b"symbol,date,close\nNEWCO,2022-01-03,5\nNEWCO,2022-01-04,5.1\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def home(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home with a bucket of its own, whose keys this process knows too."""
+    bucket = f"market-{uuid.uuid4()}"
+    server.client().create_bucket(Bucket=bucket)
+    variables = server.variables(bucket)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, variables[name])
+    return Home(tmp_path / "home", tuple(variables.items()))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("graph")
+def test_the_graph_survives_a_store_that_goes_away_and_ends_as_on_a_local_disk(
+    built: Built, home: Home, server: S3Server
+) -> None:
+    with home.start(LAKEHOUSE, "materialize", *home.little_training) as started:
+        eventually(lambda: (home.lake.version("raw/bars") or 0) > 0, 60, "the first bars")
+        server.stop()
+        code = started.ends(60)
+    server.start()
+    assert code == 1
+    assert f"lakehouse: LAKEHOUSE_S3_ENDPOINT_URL {server.endpoint} does not answer" in started.output
+    assert "Traceback" not in started.output
+    assert "↳" not in started.output
+
+    done = home.materialize("--missing")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert home.lake.tables() == built.home.lake.tables()
+    for table in compared(built.home):
+        assert rows(home, table).equals(rows(built.home, table)), table
+    assert "market/features" in home.run("status").stdout
+    with serve(home.settings) as here, serve(built.home.settings) as there:
+        answer, expected = (client.get("/v1/predictions/AAPL").json() for client in (here, there))
+        assert answer == expected
+        assert here.get("/catalog").text.startswith("<!")
+        (report,) = Folder(home.settings.reports_uri, home.settings).files().keys() - no_pages(here)
+        assert here.get(f"/reports/{report}").headers["content-type"].startswith("text/html")
+    assert not any((home.path / name).exists() for name in ("lake", "landing", "reports", "catalog"))
+    assert not list((home.path / "mlflow").glob("artifacts"))
+
+
+def no_pages(client: httpx.Client) -> set[str]:
+    """Files of the reports' index that are no pages."""
+    return {line.split('"')[0] for line in client.get("/reports").text.split("/reports/") if '.json"' in line}
+
+
+@pytest.mark.slow
+def test_files_are_ingested_and_queried(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "NEWCO.csv").write_bytes(BARS)
+    done = home.run("ingest", str(tmp_path / "NEWCO.csv"))
+    assert "2 received = 2 accepted" in done.stdout, done.stderr
+    assert " 5.1 " in home.run("query", "select close from raw.bars where symbol = 'NEWCO'").stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"LAKEHOUSE_LAKE_URI": "s3://nowhere/lake"}, ("no bucket 'nowhere'", "LAKEHOUSE_LAKE_URI")),
+        ({"LAKEHOUSE_LANDING_URI": "s3://nowhere/l"}, ("no bucket 'nowhere'", "LAKEHOUSE_LANDING_URI")),
+        ({"LAKEHOUSE_FILES_URI": "s3://nowhere/f"}, ("no bucket 'nowhere'", "LAKEHOUSE_FILES_URI")),
+        (
+            {"LAKEHOUSE_S3_ENDPOINT_URL": "http://127.0.0.1:9"},
+            ("LAKEHOUSE_S3_ENDPOINT_URL http://127.0.0.1:9 does not answer",),
+        ),
+    ],
+    ids=["no lake bucket", "no landing bucket", "no files bucket", "no server"],
+)
+def test_what_is_wrong_is_told_in_one_line(home: Home, variables: dict[str, str], words: tuple[str, ...]) -> None:
+    done = home.run("status", **variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_wrong_key_is_told_in_one_line(home: Home, server: S3Server) -> None:
+    httpx.post(f"{server.endpoint}/moto-api/reset-auth", content=b"0")  # from now on moto wants to know the key
+    try:
+        done = home.run("status")
+    finally:
+        httpx.post(f"{server.endpoint}/moto-api/reset-auth", content=b"inf")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "refuses bucket" in done.stderr
+    assert "AWS_ACCESS_KEY_ID" in done.stderr
+
+
+def test_a_file_is_not_lost_when_the_store_goes_before_it_is_moved(home: Home, server: S3Server, lake: Lake) -> None:
+    class StopsTheStore(Lake):
+        """A lake after whose last write for a file the store of the landing folder is gone."""
+
+        def append_new(self, table: str, data: pa.Table) -> int:
+            new = super().append_new(table, data)
+            if table == "raw/readings":
+                server.stop()
+            return new
+
+    settings = home.settings
+    folder = Folder(settings.landing_uri, settings)
+    folder.write("NEW[1].csv", BARS)  # a name that fsspec would take for a pattern
+    landing = Landing(settings)
+    eventually(lambda: bool(landing.waiting()), 10, "the file")
+    try:
+        with pytest.raises(Exception, match=r"(?i)connect"):
+            landing.ingest(StopsTheStore(lake.uri))
+    finally:
+        server.start()
+    before = lake.read("raw/bars")
+    assert before.num_rows == 2
+    (again,) = landing.ingest(lake)
+    assert (again.accepted, again.unchanged) == (0, 2)
+    assert lake.read("raw/bars").equals(before)
+    assert list(folder.files()) == [f"processed/{again.batch_id}-NEW[1].csv"]
+
+
+def test_the_api_says_that_the_store_is_gone(home: Home, server: S3Server) -> None:
+    with serve(home.settings, wait_ready=False) as client:
+        assert "No report yet" in client.get("/reports").text
+        server.stop()
+        try:
+            answer = client.get("/reports")
+        finally:
+            server.start()
+        assert answer.status_code == 503
+        assert home.settings.reports_uri in answer.json()["detail"]
+        assert client.get("/reports").status_code == 200
