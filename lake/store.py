@@ -42,6 +42,7 @@ class Lake:
         self.storage_options = storage_options
         self.severities = severities or Severities()
         self._created: set[str] = set()  # asked for by every ingestion
+        self._datasets: dict[str, tuple[object, ds.Dataset]] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Lake":
@@ -158,14 +159,14 @@ class Lake:
         ------
         deltalake.exceptions.TableNotFoundError : the table does not exist.
         """
-        dataset: ds.Dataset = self._table(table, version).to_pyarrow_dataset(filesystem=self._filesystem(table))
-        return dataset.to_table(columns=list(columns) if columns is not None else None, filter=filters)
+        return self._dataset(table, version).to_table(
+            columns=list(columns) if columns is not None else None, filter=filters
+        )
 
     def parts(self, table: str, columns: Sequence[str], rows: int = 1_000_000) -> Iterator[pa.Table]:
         """Rows of the newest version of a table, about so many at a time, where all would not fit into memory."""
-        dataset: ds.Dataset = self._table(table).to_pyarrow_dataset(filesystem=self._filesystem(table))
         part, held = [], 0
-        for batch in dataset.to_batches(columns=list(columns), fragment_readahead=2):
+        for batch in self._dataset(table).to_batches(columns=list(columns), fragment_readahead=2):
             part.append(batch)
             held += batch.num_rows
             if held >= rows:
@@ -209,6 +210,16 @@ class Lake:
             version=version,
             storage_options=self.storage_options,
         )
+
+    def _dataset(self, table: str, version: int | None = None) -> "ds.Dataset":
+        """One version of a table for Arrow; the last one of each table is kept, as hundreds of files take a while."""
+        delta = self._table(table, version)
+        snapshot = (delta.metadata().id, delta.version())
+        kept, dataset = self._datasets.get(table, (None, None))
+        if kept != snapshot:
+            dataset = delta.to_pyarrow_dataset(filesystem=self._filesystem(table))
+            self._datasets[table] = (snapshot, dataset)
+        return dataset
 
     def _filesystem(self, folder: str = "") -> pafs.FileSystem:
         """Arrow's own filesystem: delta-rs' Python one can abort the interpreter when it exits right after a read."""
