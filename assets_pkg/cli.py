@@ -198,7 +198,7 @@ def query(
     """Run SQL over the lake, for example: lakehouse query "select * from market.bars where symbol = 'AAPL'"."""
     import duckdb
 
-    from lake.duck import connect, define_models, utc_time
+    from lake.duck import connect, utc_time
 
     try:
         time = utc_time(as_of) if as_of else None
@@ -213,6 +213,8 @@ def query(
     with connect(lake, as_of=time) as connection:
         try:
             if models:
+                from lake.derived import define_models
+
                 define_models(connection, models)
             relation = connection.sql(sql)
         except duckdb.Error as error:
@@ -318,7 +320,9 @@ def _report_ingested(lake: Lake) -> None:
     import dagster as dg
 
     from assets_pkg.materialize import report_ingested
+    from lake.calendars import write_sessions
 
+    write_sessions(lake)  # they reach back to the first bar
     with dg.DagsterInstance.get() as instance:
         report_ingested(instance, lake)
     print("While `lakehouse up` serves, the graph follows by itself; else: lakehouse materialize")

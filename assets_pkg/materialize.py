@@ -15,6 +15,7 @@ import psutil
 from assets_pkg.metadata import table_metadata
 from lake.s3 import one_line
 from lake.store import Lake
+from lake.tables import TABLES
 
 Say = Callable[[str], None]
 
@@ -91,7 +92,7 @@ def materialize(
 
 def report_ingested(instance: dg.DagsterInstance, lake: Lake) -> None:
     """Tell Dagster that the raw tables were written outside of a run, so that automation takes it from there."""
-    for table in ("raw/bars", "raw/readings", "raw/rejects", "raw/batches", "raw/requests"):
+    for table in (name for name in TABLES if name.startswith("raw/")):
         metadata = table_metadata(lake, table)
         instance.report_runless_asset_event(dg.AssetMaterialization(table.split("/"), metadata=metadata))
 

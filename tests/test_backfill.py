@@ -235,6 +235,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
         return rows.sort_values(["symbol", "ts"], ignore_index=True)
 
     assert len(bars(home.lake)) == 15 * 60
+    with home.instance() as instance:  # what automation goes by
+        assert instance.get_latest_materialization_event(dg.AssetKey(["raw", "bars"])) is not None
+    assert min(home.lake.read("raw/sessions", ["ts"])["ts"].to_pylist()).year == START.year
     monkeypatch.setenv("LAKEHOUSE_SOURCES", variables["LAKEHOUSE_SOURCES"])
     run(lake)
     pd.testing.assert_frame_equal(bars(home.lake), bars(lake))
