@@ -198,7 +198,7 @@ def query(
     """Run SQL over the lake, for example: lakehouse query "select * from market.bars where symbol = 'AAPL'"."""
     import duckdb
 
-    from lake.duck import connect, define_models, utc_time
+    from lake.duck import connect, utc_time
 
     try:
         time = utc_time(as_of) if as_of else None
@@ -213,6 +213,8 @@ def query(
     with connect(lake, as_of=time) as connection:
         try:
             if models:
+                from lake.derived import define_models
+
                 define_models(connection, models)
             relation = connection.sql(sql)
         except duckdb.Error as error:

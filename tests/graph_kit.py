@@ -188,6 +188,11 @@ def rows(home: Home, table: str) -> pa.Table:
     return data.sort_by([(name, "ascending") for name in sortable]).combine_chunks()
 
 
+def compared(home: Home) -> list[str]:
+    """The tables whose rows follow from the prices; upkeep tells how many files there were, and how long it took."""
+    return [table for table in home.lake.tables() if not table.startswith("upkeep/")]
+
+
 def build(home: Home) -> Built:
     """Build the whole graph in an empty home."""
     before = _entries()

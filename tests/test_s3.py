@@ -11,7 +11,7 @@ import pytest
 from lake.files import Folder
 from lake.landing import Landing
 from lake.store import Lake
-from tests.graph_kit import LAKEHOUSE, Built, Home, eventually, rows
+from tests.graph_kit import LAKEHOUSE, Built, Home, compared, eventually, rows
 from tests.s3_kit import S3Server
 from tests.serving_kit import serve
 
@@ -54,7 +54,7 @@ def test_the_graph_survives_a_store_that_goes_away_and_ends_as_on_a_local_disk(
     done = home.materialize("--missing")
     assert done.returncode == 0, done.stdout + done.stderr
     assert home.lake.tables() == built.home.lake.tables()
-    for table in built.home.lake.tables():
+    for table in compared(built.home):
         assert rows(home, table).equals(rows(built.home, table)), table
     assert "market/features" in home.run("status").stdout
     with serve(home.settings) as here, serve(built.home.settings) as there:

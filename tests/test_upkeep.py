@@ -127,6 +127,15 @@ def test_a_version_is_still_readable_two_months_and_a_checkpoint_later(settings:
     assert symbols(lake) == ["NEW"]
 
 
+def test_a_raw_table_whose_rows_have_no_times_keeps_all_its_versions(settings: Settings, lake: Lake) -> None:
+    for symbol in ("IBM", "AAPL"):
+        lake.replace(TABLE, instruments(symbol))
+    lake.create("raw/bars")
+    assert upkeep.remembering_versions(settings, "raw/bars") == set()
+    upkeep.vacuum(settings, TABLE, upkeep.remembering_versions(settings, TABLE), retention_hours=0)
+    assert [symbols(lake, version) for version in (0, 1)] == [["IBM"], ["AAPL"]]
+
+
 def test_readers_and_writers_notice_nothing(settings: Settings, lake: Lake) -> None:
     """While compaction and vacuum work without a pause, every read is whole and every write lands."""
     groups = ("A", "B", "C")

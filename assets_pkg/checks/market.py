@@ -1,10 +1,11 @@
-"""Checks of the tables of findings: a warning where something new has come up, with the list of it."""
+"""Checks that compare what different tables say: a warning where they do not agree, with the list of it."""
 
 import dagster as dg
 
 from assets_pkg.conditions import CHECK_WITH_ASSET
 from assets_pkg.metadata import markdown_table
 from assets_pkg.resources.lakehouse import LakehouseResource
+from lake.adjustments import unexplained_adjustments
 from lake.findings import RECENT, recent_findings
 from lake.store import Lake
 
@@ -29,6 +30,22 @@ def sources_agree(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
     return _verdict(lakehouse.lake, "market/reconciliation")
 
 
+@dg.asset_check(
+    asset=["market", "corporate_actions"],
+    automation_condition=CHECK_WITH_ASSET,
+    description="The adjusted closes of a source change by its splits and dividends, and by nothing else.",
+)
+def explain_adj_close(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
+    """A warning for sessions at which they do not agree."""
+    found = unexplained_adjustments(lakehouse.lake)
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
+        metadata={"sessions": len(found), "findings": markdown_table(found)},
+    )
+
+
 def _verdict(lake: Lake, table: str) -> dg.AssetCheckResult:
     found = recent_findings(lake, table)
     return dg.AssetCheckResult(
@@ -39,4 +56,4 @@ def _verdict(lake: Lake, table: str) -> dg.AssetCheckResult:
     )
 
 
-MARKET_CHECKS = [sessions_are_complete, sources_agree]
+MARKET_CHECKS = [sessions_are_complete, sources_agree, explain_adj_close]
