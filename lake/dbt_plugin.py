@@ -13,7 +13,8 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, recursion
+from lake import duck
+from lake.derived import register_functions
 from lake.settings import get_settings
 from lake.slices import changed_slices
 from lake.store import Lake
@@ -41,8 +42,7 @@ class Plugin(BasePlugin):
                 self._lake.create(table)
         versions = {table: self._lake.version(table) for table in self._lake.tables()}
         duck.prepare(conn, self._lake, {table: v for table, v in versions.items() if v is not None}, self._as_of)
-        recursion.register(conn)
-        calendars.register(conn)
+        register_functions(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Set what a cursor does not inherit from its connection."""

@@ -64,33 +64,20 @@ def define_view(
         else:
             then = lake.version_at(table, as_of)
             rows = f"{rows} where false" if then is None else scan(lake, table, then)
-    _define(connection, table, rows)
+    create_view(connection, table, rows)
 
 
-def define_models(connection: duckdb.DuckDBPyConnection, queries: Mapping[str, str]) -> None:
-    """Let a connection derive tables itself, from the raw tables that it shows, instead of reading them from the lake.
-
-    Parameters
-    ----------
-    queries : lake table to the SQL that makes it, each after those that it reads.
-    """
-    from lake import recursion  # imports scipy, which plain queries do without
-
-    recursion.register(connection)
-    for table, query in queries.items():
-        _define(connection, table, query)
+def create_view(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
+    """(Re)define the view that has a lake table's name."""
+    group, name = table.split("/")
+    connection.execute(f'create schema if not exists "{group}"')
+    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
 
 
 def scan(lake: Lake, table: str, version: int | None = None) -> str:
     """SQL that reads one lake table, pinned to `version` when it is given."""
     pin = "" if version is None else f", version => {version}"
     return f"select * from delta_scan({_literal(lake.path(table))}{pin})"
-
-
-def _define(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
-    group, name = table.split("/")
-    connection.execute(f'create schema if not exists "{group}"')
-    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
 
 
 def utc_time(text: str) -> datetime:

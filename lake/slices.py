@@ -25,8 +25,8 @@ def changed_slices(
     Parameters
     ----------
     new, old : relations with the same columns, known to `connection`.
-    key : columns, never null, that identify a row in either relation.
-    partition_by : partition columns of the table, never null.
+    key : columns that identify a row in either relation; the first and the last are never null.
+    partition_by : partition columns of the table.
 
     Returns
     -------
@@ -53,11 +53,12 @@ def _changed_keys(connection: DuckDBPyConnection, new: str, old: str, identity: 
                 near = f"abs({ours} - {theirs}) <= {_ABSOLUTE} + {_RELATIVE} * abs({theirs})"
                 unequal += f" and coalesce(not (isfinite({ours}) and isfinite({theirs}) and {near}), true)"
             differs.append(unequal)
-    quoted = _quoted(identity)
+    keys = ", ".join(f'coalesce(new."{name}", old."{name}") as "{name}"' for name in identity)
+    same_key = " and ".join(f'new."{name}" is not distinct from old."{name}"' for name in identity)
     return f"""
-        select {quoted}
+        select {keys}
         from (select *, true as present from {new}) as new
-        full join (select *, true as present from {old}) as old using ({quoted})
+        full join (select *, true as present from {old}) as old on {same_key}
         where {" or ".join(f"({condition})" for condition in differs)}
     """
 
@@ -77,7 +78,10 @@ def _slices(connection: DuckDBPyConnection, same: list[str], listed: list[str], 
         order by all
     """).fetchall()
     for *values, first, last, names in groups:
-        terms = [f'"{column}" = {_literal(value)}' for column, value in zip(same, values, strict=True)]
+        terms = [
+            f'"{column}" is null' if value is None else f'"{column}" = {_literal(value)}'
+            for column, value in zip(same, values, strict=True)
+        ]
         if listed:
             terms.append(f'"{listed[0]}" in ({", ".join(map(_literal, names))})')
         terms.append(f'"{ranged}" between {_literal(first)} and {_literal(last)}')

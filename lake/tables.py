@@ -247,6 +247,7 @@ RAW_FLAGS = _spec(
         _field("flagged_at", UTC_TIMESTAMP, "When the bar was accepted and flagged.", nullable=False),
     ],
     key=("batch_id", "symbol", "interval", "ts", "rule"),
+    known_since="flagged_at",
 )
 
 RAW_READINGS = _spec(
@@ -306,6 +307,7 @@ RAW_REQUESTS = _spec(
         _field("requested_at", UTC_TIMESTAMP, "When they were brought in.", nullable=False),
     ],
     key=("symbol", "interval", "range_start", "range_end", "requested_at"),
+    known_since="requested_at",
 )
 
 PREDICTIONS = _spec(

@@ -17,7 +17,7 @@ from lake.files import Folder
 from lake.inventory import take_inventory
 from lake.settings import Settings
 from lake.store import Lake
-from lake.tables import TableSpec
+from lake.tables import TABLES, TableSpec
 
 _TARGET_BYTES = 100 * 2**20  # of a file
 _WORTH_SAVING = 8  # files; fewer are not worth a new version of the table
@@ -86,6 +86,14 @@ def compact(lake: Lake, table: str) -> Compaction:
         bytes_after=bytes_after,
         seconds=time.monotonic() - begun,
     )
+
+
+def remembering_versions(settings: Settings, table: str) -> set[int]:
+    """Versions that alone remember what was known when: all of a raw table whose rows do not say it themselves."""
+    spec = TABLES.get(table)
+    if not table.startswith("raw/") or spec is None or spec.known_since:
+        return set()
+    return set(take_inventory(settings, table).readable)
 
 
 def vacuum(settings: Settings, table: str, pinned: AbstractSet[int], retention_hours: int) -> Vacuum:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import talib
+from deltalake import DeltaTable
 
 from lake.calendars import write_sessions
 from lake.ingest import ingest, ingest_source, write_instruments
@@ -46,6 +47,11 @@ class Project:
 
     def dbt(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """Run dbt as a user would and return its results by node name."""
+        self.printed(*arguments, **environment)
+        return {result["unique_id"]: result["status"] for result in self.artifact("run_results")["results"]}
+
+    def printed(self, *arguments: str, **environment: str) -> str:
+        """Run dbt as a user would and return what it prints."""
         command = [
             Path(sys.executable).with_name("dbt"),
             *arguments,
@@ -62,7 +68,7 @@ class Project:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return {result["unique_id"]: result["status"] for result in self.artifact("run_results")["results"]}
+        return done.stdout
 
     def artifact(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.target / f"{name}.json").read_text())
@@ -271,11 +277,13 @@ def test_a_dry_run_on_empty_inputs_leaves_the_lake_alone(project: Project) -> No
     assert project.state() == before
 
 
-def test_a_correction_makes_one_new_version(project: Project, tmp_path: Path) -> None:
+def test_a_correction_rewrites_only_what_follows_from_it(project: Project, tmp_path: Path) -> None:
     copy = Project(tmp_path / "home", tmp_path / "target")
     shutil.copytree(project.home, copy.home)
-    bars = EMBEDDED["skfolio"].fetch(["AAPL"], date(2002, 6, 28), END)
-    ingest(copy.lake, bars.assign(close=bars["close"] * 1.01, adj_close=bars["close"] * 1.01), "skfolio", "correction")
+    day = date(2001, 6, 15)
+    bars = EMBEDDED["skfolio"].fetch(["AAPL"], day, day)
+    ingest(copy.lake, bars.assign(close=bars["close"] * 1.01, adj_close=bars["adj_close"] * 1.01), "skfolio", "fix")
+    files = {name: set(DeltaTable(copy.lake.path(name)).file_uris()) for name in MODELS}
     copy.dbt("run")
     before, after = project.state(), copy.state()
     assert {name: after[name] for name in MODELS} == {
@@ -283,10 +291,31 @@ def test_a_correction_makes_one_new_version(project: Project, tmp_path: Path) ->
     }
     for same in ("market/calendar_violations", "market/corporate_actions"):
         assert after[same] == before[same]
-    last = [it.table("market/reconciliation").query("symbol == 'AAPL'")["ts"].max() for it in (project, copy)]
-    assert last[0] != last[1] == pd.Timestamp("2002-06-28", tz="UTC")  # bokeh has it too, and does not agree any more
-    ours, theirs = (it.table("market/bars").query("symbol == 'AAPL'")["close"].iloc[-1] for it in (project, copy))
-    assert theirs == pytest.approx(ours * 1.01)
+    new_findings = (
+        copy.table("market/reconciliation")
+        .merge(project.table("market/reconciliation"), how="left", indicator=True)
+        .query("_merge == 'left_only'")
+    )
+    assert set(new_findings["ts"].dt.date) == {day, date(2001, 6, 18)}  # bokeh has it too, and does not agree any more
+    results = copy.artifact("run_results")["results"]
+    written = {result["unique_id"].split(".")[-1]: result["adapter_response"]["rows_affected"] for result in results}
+    assert written["bars"] == 1
+    for name in MODELS:
+        kept = files[name] & set(DeltaTable(copy.lake.path(name)).file_uris())
+        assert any("year=2000" in path for path in kept)
+        assert not any("year=2001" in path for path in kept)
+        old, new = project.table(name), copy.table(name)
+        numbers = new.select_dtypes("number").columns
+        same = np.isclose(old[numbers], new[numbers], rtol=1e-12, atol=1e-14, equal_nan=True).all(axis=1)
+        changed = new[~same]
+        assert set(changed["symbol"]) == {"AAPL"}
+        assert changed["ts"].min() == pd.Timestamp(day, tz="UTC")
+        assert len(changed) == written[name.removeprefix("market/")]
+    rewritten = {name: copy.table(name) for name in MODELS}
+    shutil.rmtree(Path(copy.lake.path("market")))
+    copy.dbt("run")
+    for name in MODELS:
+        pd.testing.assert_frame_equal(copy.table(name), rewritten[name], rtol=1e-12, atol=1e-14)
 
 
 def test_it_builds_on_a_lake_without_any_bars(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def test_a_day_that_is_appended_touches_no_row_of_before(connection: duckdb.Duck
     assert rows_of(connection, f"from old where {only}") == []
 
 
+def test_a_null_in_the_middle_of_a_key_is_a_value(connection: duckdb.DuckDBPyConnection) -> None:
+    old = table(series()).set_column(1, "interval", pa.nulls(len(series()), pa.string()))
+    connection.register("old", old)
+    connection.register("new", old.slice(1))
+    (only,) = changed_slices(connection, "new", "old", KEY, ["year"])
+    assert len(rows_of(connection, f"from old where {only}")) == 1
+    connection.register("new", old)
+    assert changed_slices(connection, "new", "old", KEY, ["year"]) == []
+
+
 @pytest.mark.parametrize(
     ("before", "after", "changed"),
     [

@@ -25,7 +25,7 @@ from lake.store import Lake
 from ml.pins import pinned_versions
 from ml.registry import Registry
 from tests.graph_kit import Built
-from tests.s3_kit import KEYS, S3Server
+from tests.s3_kit import S3Server
 from tests.serving_kit import forecast, make_settings, write
 from tests.test_store import instruments
 
@@ -40,8 +40,7 @@ def anywhere(request: pytest.FixtureRequest, settings: Settings, monkeypatch: py
         return
     server, bucket = S3Server(), f"lake-{uuid.uuid4()}"
     server.client().create_bucket(Bucket=bucket)
-    places = {"LAKEHOUSE_S3_ENDPOINT_URL": server.endpoint, "LAKEHOUSE_LAKE_URI": f"s3://{bucket}/lake"}
-    for name, value in {**KEYS, **places}.items():
+    for name, value in server.variables(bucket).items():
         monkeypatch.setenv(name, value)
     yield get_settings()
     server.stop()
@@ -125,6 +124,15 @@ def test_a_version_is_still_readable_two_months_and_a_checkpoint_later(settings:
     upkeep.vacuum(settings, TABLE, {3}, retention_hours=0)
     assert symbols(lake, 3) == expected(3)
     assert symbols(lake) == ["NEW"]
+
+
+def test_a_raw_table_whose_rows_have_no_times_keeps_all_its_versions(settings: Settings, lake: Lake) -> None:
+    for symbol in ("IBM", "AAPL"):
+        lake.replace(TABLE, instruments(symbol))
+    lake.create("raw/bars")
+    assert upkeep.remembering_versions(settings, "raw/bars") == set()
+    upkeep.vacuum(settings, TABLE, upkeep.remembering_versions(settings, TABLE), retention_hours=0)
+    assert [symbols(lake, version) for version in (0, 1)] == [["IBM"], ["AAPL"]]
 
 
 def test_readers_and_writers_notice_nothing(settings: Settings, lake: Lake) -> None:

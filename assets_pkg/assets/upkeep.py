@@ -59,14 +59,15 @@ def compaction(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) 
     pool="upkeep",
 )
 def vacuum(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
-    """Vacuum every table, except for what registered models and forecasts were made from."""
+    """Vacuum every table, except for what models and forecasts were made from, or what remembers a past state."""
     from lake import upkeep
     from ml.pins import pinned_versions
     from ml.registry import Registry
 
     lake, settings = lakehouse.lake, lakehouse.settings
     pins = pinned_versions(lake, Registry(settings))
-    done = [upkeep.vacuum(settings, table, pins.get(table, set()), settings.retention_hours) for table in lake.tables()]
+    kept = {table: pins.get(table, set()) | upkeep.remembering_versions(settings, table) for table in lake.tables()}
+    done = [upkeep.vacuum(settings, table, versions, settings.retention_hours) for table, versions in kept.items()]
     upkeep.record(lake, VACUUM, done, datetime.now(UTC), context.run.run_id)
     lost = {row.table: row.pins_lost for row in done if row.pins_lost}
     check = dg.AssetCheckResult(
