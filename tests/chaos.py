@@ -36,8 +36,8 @@ from lake.store import Lake
 from tests.graph_kit import LAKEHOUSE, UNIVERSE, Home, compared, rows
 
 LAST_EMBEDDED = datetime(2022, 12, 28, tzinfo=UTC)
-DROPPED_DAYS = 5
-DROPPED_SYMBOLS = tuple(f"NEW{number}" for number in range(40))
+DROPPED_DAYS = 3
+DROPPED_SYMBOLS = tuple(f"NEW{number}" for number in range(20))
 _MATERIALIZE = (LAKEHOUSE, "materialize", "--select", "group:raw or group:market", "--missing")
 # Children are forked from a server that has imported everything and started no thread: imports would take longer
 # than the work that is to be killed.

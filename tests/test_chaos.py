@@ -9,7 +9,7 @@ from tests.chaos import ingestion_rounds, materialization_rounds
 
 @pytest.mark.slow
 def test_ingestion_killed_anywhere_ends_in_the_same_lake(tmp_path: Path) -> None:
-    for this in ingestion_rounds(5, seed=3, folder=tmp_path):
+    for this in ingestion_rounds(4, seed=3, folder=tmp_path):
         assert not this.problems, this
         assert this.reads
 
