@@ -241,9 +241,10 @@ def backup(
     from lake.backup import backup as back_up
 
     settings = _prepared()
+    destination = _place("DEST", destination, settings)
     try:
-        manifest = back_up(settings, absolute_uri(destination))
-    except BackupError as error:
+        manifest = back_up(settings, destination)
+    except (BackupError, OSError) as error:
         _fail(str(error))
     _print_manifest(manifest)
     if not manifest.registry:
@@ -259,9 +260,10 @@ def restore(
     from lake.backup import restore as bring_back
 
     settings = get_settings()
+    source = _place("SOURCE", source, settings)
     try:
-        manifest = bring_back(settings, absolute_uri(source))
-    except BackupError as error:
+        manifest = bring_back(settings, source)
+    except (BackupError, OSError) as error:
         _fail(str(error))
     _print_manifest(manifest)
     print(f"Restored into {settings.home}. Dagster's history starts anew: `lakehouse up` runs the graph once.")
@@ -336,6 +338,13 @@ def _print_rejects(lake: Lake, batch_id: str) -> None:
         print(f"  row {reject['row_number']}: {reject['reason']}")
     if rejects.num_rows > 20:
         print(f"  ... and {rejects.num_rows - 20} more: lakehouse rejects list --batch {batch_id}")
+
+
+def _place(argument: str, uri: str, settings: Settings) -> str:
+    """The place of a backup, absolute; a bucket must answer."""
+    if s3.is_remote(uri):
+        s3.check_bucket(argument, uri, settings)
+    return absolute_uri(uri)
 
 
 def _print_manifest(manifest: "Manifest") -> None:

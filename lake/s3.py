@@ -50,7 +50,7 @@ def check(settings: Settings) -> None:
     for field in ("lake_uri", "landing_uri", "files_uri"):
         uri = getattr(settings, field)
         if is_remote(uri):
-            _check(f"LAKEHOUSE_{field.upper()}", uri, settings)
+            check_bucket(f"LAKEHOUSE_{field.upper()}", uri, settings)
 
 
 def one_line(message: str) -> str:
@@ -58,7 +58,8 @@ def one_line(message: str) -> str:
     return _DELTA_RS_STEP.sub(": ", message).strip()
 
 
-def _check(variable: str, uri: str, settings: Settings) -> None:
+def check_bucket(variable: str, uri: str, settings: Settings) -> None:
+    """Ask the bucket of a URI for one key; `variable` is what a person would have to correct. Raises `S3Error`."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError

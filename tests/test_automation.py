@@ -205,6 +205,15 @@ def test_a_schedule_ingests_every_weekday_after_the_close(definitions: dg.Defini
     assert {key.path[0] for key in job.asset_layer.selected_asset_keys} == {"raw"}
 
 
+def test_a_schedule_keeps_the_tables_on_sunday_and_nothing_else_does(definitions: dg.Definitions, world: World) -> None:
+    schedule = definitions.get_repository_def().get_schedule_def("sunday_morning")
+    assert schedule.cron_schedule == "0 6 * * 0"
+    keys = definitions.resolve_job_def(schedule.job_name).asset_layer.selected_asset_keys
+    assert {key.to_user_string() for key in keys} == {"upkeep/compaction", "upkeep/vacuum"}
+    world.make("forecasts/predictions")
+    assert world.tick() == set()
+
+
 def landing_tick() -> dg.RunRequest | dg.SkipReason:
     found = automation.landing_files(lakehouse=LakehouseResource())
     assert isinstance(found, dg.RunRequest | dg.SkipReason)

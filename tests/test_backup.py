@@ -23,7 +23,7 @@ from lake.settings import Settings
 from lake.store import Lake
 from ml.registry import Registry
 from tests.graph_kit import Built, Home
-from tests.s3_kit import KEYS, S3Server
+from tests.s3_kit import S3Server
 from tests.serving_kit import make_settings, serve, session, write
 from tests.test_store import instruments
 
@@ -63,6 +63,12 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def reach(server: S3Server) -> dict[str, str]:
+    """Variables with which a server is reached while the home stays on the disk."""
+    places = ("LAKEHOUSE_LAKE_URI", "LAKEHOUSE_LANDING_URI", "LAKEHOUSE_FILES_URI")
+    return {name: value for name, value in server.variables("").items() if name not in places}
+
+
 @pytest.fixture(params=["folder", "s3"])
 def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Where the backup goes: a folder, and S3."""
@@ -71,7 +77,7 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
         return
     server, bucket = S3Server(), f"backup-{uuid.uuid4()}"
     server.client().create_bucket(Bucket=bucket)
-    for name, value in {**KEYS, "LAKEHOUSE_S3_ENDPOINT_URL": server.endpoint}.items():
+    for name, value in reach(server).items():
         monkeypatch.setenv(name, value)
     yield f"s3://{bucket}/nightly"
     server.stop()
@@ -244,6 +250,28 @@ def test_killed_and_called_again_both_end_well(settings: Settings, tmp_path: Pat
         restore(there, str(another))
     assert restore(there, str(place)) == manifest
     assert content(there.home / "lake") == content(here.home / "lake")
+
+
+def test_a_place_that_cannot_be_used_is_told_in_one_line(settings: Settings, tmp_path: Path) -> None:
+    server = S3Server()
+    home = Home(tmp_path / "there", tuple(reach(server).items()))
+    (tmp_path / "file").touch()
+    wrong = (
+        ("restore", str(tmp_path / "nowhere"), "nowhere is no whole backup: it has no manifest.json.\n"),
+        (
+            "restore",
+            "s3://nobucket/x",
+            "S3 has no bucket 'nobucket': create it, or correct SOURCE (s3://nobucket/x).\n",
+        ),
+        ("backup", str(tmp_path / "file" / "below"), "Not a directory"),
+    )
+    for command, place, words in wrong:
+        done = home.run(command, place)
+        assert done.returncode == 1
+        assert done.stderr.startswith("lakehouse: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+    server.stop()
 
 
 @pytest.mark.slow

@@ -93,6 +93,16 @@ def test_a_second_source_of_another_level_is_refused_with_the_reason(known: Lake
     assert again.failures["AAPL"] == report.failures["AAPL"]
 
 
+def test_a_source_with_prices_in_another_currency_is_refused_with_the_reason(lake: Lake, market: Market) -> None:
+    ingest(lake, walk()[:50].assign(currency="EUR"), FIRST, "test")
+    market.bars[FIRST] = market.bars[SECOND] = walk()
+    report = ingest_live(lake, get_settings(), patience=QUICK)
+    assert "AAPL" in report.missing
+    assert ["the series is in EUR" in reason for reason in report.failures["AAPL"]] == [True, True]
+    assert by_source(lake) == {FIRST: 50}
+    assert unbalanced_batches(lake) == []
+
+
 def test_without_any_source_the_report_says_what_each_said(lake: Lake, market: Market) -> None:
     market.down = {FIRST}
     report = ingest_live(lake, get_settings(), patience=QUICK)

@@ -25,7 +25,7 @@ from lake.store import Lake
 from ml.pins import pinned_versions
 from ml.registry import Registry
 from tests.graph_kit import Built
-from tests.s3_kit import KEYS, S3Server
+from tests.s3_kit import S3Server
 from tests.serving_kit import forecast, make_settings, write
 from tests.test_store import instruments
 
@@ -40,8 +40,7 @@ def anywhere(request: pytest.FixtureRequest, settings: Settings, monkeypatch: py
         return
     server, bucket = S3Server(), f"lake-{uuid.uuid4()}"
     server.client().create_bucket(Bucket=bucket)
-    places = {"LAKEHOUSE_S3_ENDPOINT_URL": server.endpoint, "LAKEHOUSE_LAKE_URI": f"s3://{bucket}/lake"}
-    for name, value in {**KEYS, **places}.items():
+    for name, value in server.variables(bucket).items():
         monkeypatch.setenv(name, value)
     yield get_settings()
     server.stop()

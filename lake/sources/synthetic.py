@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import IntEnum
 from functools import cache, cached_property
 
@@ -24,8 +24,8 @@ _HALT = (1 / 1500, 1 / 3)
 _SPLIT_ABOVE, _REVERSE_SPLIT_BELOW = 150.0, 5.0
 _QUARTER = 63  # sessions
 _INTRADAY_SESSIONS = 20
-_NEWS_FROM = 0.04  # absolute return of a day that makes the news
-_QUIET_NEWS = 0.01
+_NEWS_FROM = 0.06  # absolute return of a day that makes the news
+_QUIET_NEWS = 0.003
 _RISES = ("after results beat expectations", "on a raised outlook", "as a large order is announced")
 _FALLS = ("after results disappoint", "on a lowered outlook", "as a large order is cancelled")
 _QUIET = ("names a new head of finance", "confirms its outlook", "opens a second plant")
@@ -77,10 +77,8 @@ class SyntheticSource:
     @property
     def instruments(self) -> list[Instrument]:
         """What the symbols are."""
-        sessions = self._schedule.index
-        ends_at = sessions[-1].to_pydatetime() if len(sessions) == self._settings.sessions else None
         return [
-            Instrument(symbol, f"Synthetic {symbol[3:]}", "equity", "USD", "XNYS", self.name, ends_at=ends_at)
+            Instrument(symbol, f"Synthetic {symbol[3:]}", "equity", "USD", "XNYS", self.name, ends_at=self._ends_at)
             for symbol in self.symbols
         ]
 
@@ -118,6 +116,12 @@ class SyntheticSource:
     @cached_property
     def _schedule(self) -> pd.DataFrame:
         return _past_sessions().iloc[: self._settings.sessions]
+
+    @cached_property
+    def _ends_at(self) -> datetime | None:
+        """The last session, unless that is the newest there is: then the next one is expected."""
+        last: pd.Timestamp = self._schedule.index[-1]
+        return last.to_pydatetime() if len(self._schedule) == self._settings.sessions else None
 
     @cached_property
     def _market(self) -> np.ndarray:
