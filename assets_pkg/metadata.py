@@ -12,7 +12,7 @@ from lake.store import Lake
 from lake.tables import field_description
 
 NEW_BATCHES = "new batches"
-"""Metadata of `raw/batches`: ids of the batches of which this materialisation has accepted or rejected something."""
+"""Metadata of `raw/batches`: ids of the batches that have brought rows since its materialisation before."""
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

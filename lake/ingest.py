@@ -45,6 +45,7 @@ from lake.tables import (
     RAW_REJECTS,
     RAW_REQUESTS,
     RAW_RESOLUTIONS,
+    TABLES,
     TableSpec,
 )
 
@@ -61,6 +62,7 @@ class BatchResult:
     batch_id: str
     source: str
     origin: str
+    raw_table: str
     received: int
     accepted: int
     unchanged: int
@@ -143,8 +145,9 @@ def ingest(
     """Append what is new of a batch to its raw table, what is wrong to `raw/rejects`, and its counts to `raw/batches`.
 
     A crash at any point is repaired by ingesting the batch again: its id follows from its content, the ledger is
-    written last, and rows that an earlier attempt appended are recognised by that id. Any number of ingestions may run
-    at once: rows are appended to the very version that they were compared with, else they are compared again.
+    written last, and rows that an earlier attempt appended are recognised by that id; what never comes again is left to
+    `close_interrupted_batches`. Any number of ingestions may run at once: rows are appended to the very version that
+    they were compared with, else they are compared again.
 
     Parameters
     ----------
@@ -154,19 +157,23 @@ def ingest(
     table : `raw/bars`, `raw/corporate_actions`, `raw/macro`, `raw/fundamentals` or `raw/news`.
     originals : gives the original text of some rows, for the rejects; default: the row as JSON.
     unreadable : what could not be read in a row, in words; null where all was.
-    again : a person brings these rows again: they are judged anew, even if the source's last batch held the same, and
-        a rule of the series only flags them.
+    again : a person brings these rows again: they are judged anew and recorded, even if the source delivered the same
+        before, and a rule of the series only flags them.
     """
     create_raw_tables(lake)
     kind = _KINDS[table]
     rows = rows.reset_index(drop=True).astype(dict.fromkeys(kind.text, "category"))
     payload_hash = _payload_hash(kind, rows, unreadable, originals)
-    ledger = lake.read("raw/batches", ["batch_id", "payload_hash", "ingested_at"], pc.field("source") == source)
+    ours = (pc.field("source") == source) & (pc.field("raw_table") == table)
+    ledger = lake.read("raw/batches", ["batch_id", "payload_hash", "accepted", "ingested_at"], ours)
     earlier = ledger.sort_by("ingested_at").to_pylist()
-    if earlier and earlier[-1]["payload_hash"] == payload_hash and not again:
-        return BatchResult(earlier[-1]["batch_id"], source, origin, len(rows), 0, len(rows), 0)
-    repeats = sum(entry["payload_hash"] == payload_hash for entry in earlier)
-    batch_id = hashlib.sha256(f"{source}|{payload_hash}|{repeats}".encode()).hexdigest()[:16]
+    same = [number for number, entry in enumerate(earlier) if entry["payload_hash"] == payload_hash]
+    nothing_new = None
+    if same and not again:
+        nothing_new = BatchResult(earlier[same[-1]]["batch_id"], source, origin, table, len(rows), 0, len(rows), 0)
+        if not any(entry["accepted"] for entry in earlier[same[-1] + 1 :]):
+            return nothing_new
+    batch_id = hashlib.sha256(f"{source}|{table}|{payload_hash}|{len(same)}".encode()).hexdigest()[:16]
     severities = lake.severities.overruled() if again else lake.severities
     batch = _Batch(batch_id, source, origin, datetime.now(UTC), severities)
 
@@ -190,12 +197,15 @@ def ingest(
         new = ~mine & ~known & ~valid.index.isin(rejected.index)
         landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
 
+    accepted = int(mine.sum() + new.sum())
+    if nothing_new and not accepted:
+        return nothing_new
     _write_findings(lake, "raw/rejects", batch, _rejects(kind, batch, rows.loc[rejected.index], rejected, originals))
     if kind.spec is RAW_BARS:
         _write_findings(lake, "raw/flags", batch, _flags(batch, valid.loc[flags.index], flags))
-    accepted = int(mine.sum() + new.sum())
     unchanged = len(rows) - accepted - len(rejected)
-    result = BatchResult(batch_id, source, origin, len(rows), accepted, unchanged, len(rejected), flags.index.nunique())
+    flagged = flags.index.nunique()
+    result = BatchResult(batch_id, source, origin, table, len(rows), accepted, unchanged, len(rejected), flagged)
     if not _write_ledger(lake, result, payload_hash, batch.now):  # the same rows were ingested at once
         return replace(result, accepted=0, unchanged=len(rows), rejected=0, flagged=0)
     return result
@@ -250,20 +260,58 @@ def delivered_columns(table: str) -> list[str]:
     return _KINDS[table].columns
 
 
+def close_interrupted_batches(lake: Lake) -> list[BatchResult]:
+    """Enter batches that ended before their ledger entry into the ledger, with what the tables hold of them.
+
+    Such an entry has no payload hash, and that of the batch itself takes its place: when its payload is ingested again,
+    or when it was not interrupted at all but is still being ingested by another process.
+    """
+    ledger = {entry["batch_id"]: entry for entry in lake.read("raw/batches").to_pylist()}
+    found = _found_by_batch(lake)
+    results = []
+    for batch_id in sorted(set().union(*found.values())):
+        counts = {column: found[column][batch_id] for column in found}
+        entry = ledger.get(batch_id)
+        if entry and (entry["payload_hash"] or entry.items() >= counts.items()):
+            continue
+        source, origin, table, time = _trace(lake, batch_id)
+        received = counts["accepted"] + counts["rejected"]
+        result = BatchResult(batch_id, source, origin, table, received, unchanged=0, **counts)
+        if _write_ledger(lake, result, None, time):
+            results.append(result)
+    return results
+
+
+def _trace(lake: Lake, batch_id: str) -> tuple[str, str, str, datetime]:
+    """Source, origin, raw table and time of a batch by the rows that it has left."""
+    trace: dict[str, Any] = {"origin": "interrupted"}
+    for table in ("raw/flags", *_KINDS, "raw/rejects"):
+        spec = TABLES[table]
+        columns = [name for name in ("source", "origin", "raw_table", spec.known_since) if name in spec.schema.names]
+        for row in lake.read(table, columns, pc.field("batch_id") == batch_id).slice(0, 1).to_pylist():
+            trace |= {"raw_table": table, "time": row[spec.known_since], **row}
+    return trace["source"], trace["origin"], trace["raw_table"], trace["time"]
+
+
 def unbalanced_batches(lake: Lake) -> list[str]:
     """Batches whose counts do not add up, or are not those of the raw tables, rejects and flags; sorted ids."""
     ledger = lake.read("raw/batches").to_pandas().set_index("batch_id")
     wrong = set(ledger.index[ledger["received"] != ledger["accepted"] + ledger["unchanged"] + ledger["rejected"]])
     wrong |= set(ledger.index[ledger.index.duplicated()])
-    flagged = lake.read("raw/flags", _FLAGGED).group_by(_FLAGGED).aggregate([])["batch_id"]
-    for column, found in (
-        ("accepted", _rows_by_batch(lake, *_KINDS)),
-        ("rejected", _rows_by_batch(lake, "raw/rejects")),
-        ("flagged", Counter(flagged.to_pylist())),
-    ):
+    for column, found in _found_by_batch(lake).items():
         both = ledger[column].to_frame().join(pd.Series(found, name="rows", dtype="int64"), how="outer").fillna(0)
         wrong |= set(both.index[both[column] != both["rows"]])
     return sorted(wrong)
+
+
+def _found_by_batch(lake: Lake) -> "dict[str, Counter[str]]":
+    """What the ledger counts, as the tables hold it, by batch."""
+    flagged = lake.read("raw/flags", _FLAGGED).group_by(_FLAGGED).aggregate([])["batch_id"]
+    return {
+        "accepted": _rows_by_batch(lake, *_KINDS),
+        "rejected": _rows_by_batch(lake, "raw/rejects"),
+        "flagged": Counter(flagged.to_pylist()),
+    }
 
 
 def _rows_by_batch(lake: Lake, *tables: str) -> "Counter[str]":
@@ -419,7 +467,17 @@ def _as_json(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(lines[: len(rows)], index=rows.index, dtype="object")  # of none it is one empty line
 
 
-def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str, now: datetime) -> bool:
-    """Whether the entry is new: another process may have ingested the same rows at the same time."""
-    row = {**vars(result), "payload_hash": payload_hash, "ingested_at": now}
-    return bool(lake.append_new("raw/batches", pa.Table.from_pylist([row], schema=RAW_BATCHES.schema)))
+def _write_ledger(lake: Lake, result: BatchResult, payload_hash: str | None, now: datetime) -> bool:
+    """Write an entry, in the place of one without a payload hash; False where the batch has one with it already."""
+    entry = pa.Table.from_pylist(
+        [{**vars(result), "payload_hash": payload_hash, "ingested_at": now}], schema=RAW_BATCHES.schema
+    )
+    while True:
+        version = lake.version("raw/batches")
+        assert version is not None
+        known = lake.read("raw/batches", ["payload_hash"], pc.field("batch_id") == result.batch_id, version)
+        if known.num_rows and known["payload_hash"][0].is_valid:
+            return False
+        instead_of = f"batch_id = '{result.batch_id}'" if known.num_rows else None
+        if lake.append_at("raw/batches", entry, version, instead_of):
+            return True

@@ -92,14 +92,17 @@ class Lake:
         """Add rows in one commit and return the new version. The caller has proven that they are new."""
         return self._commit(table, lambda: self._write(table, data, mode="append"))
 
-    def append_at(self, table: str, data: pa.Table, version: int) -> bool:
+    def append_at(self, table: str, data: pa.Table, version: int, instead_of: str | None = None) -> bool:
         """Add rows in one commit, if `version` is still the newest; else add nothing and return False.
+
+        They take the place of the rows that match the predicate `instead_of`, where it is given.
 
         What a caller has concluded from that version (these rows are new, say) then holds for the commit too, however
         many writers there are.
         """
         try:
-            self._write(table, data, mode="append", version=version)
+            mode = "overwrite" if instead_of else "append"
+            self._write(table, data, mode=mode, predicate=instead_of, version=version)
         except CommitFailedError:
             if self.version(table) == version:
                 raise

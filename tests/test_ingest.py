@@ -53,6 +53,24 @@ def test_the_same_bars_again_add_nothing(lake: Lake) -> None:
     assert unbalanced_batches(lake) == []
 
 
+def test_batches_of_one_source_that_come_again_in_turn_leave_no_trace(lake: Lake) -> None:
+    first, other = walk().assign(close=lambda bars: bars["close"].where(bars.index != 3, -1.0)), walk("MSFT")
+    payloads = [(first, "a.csv"), (other, "b.csv")]
+    batches = [ingest(lake, bars, "skfolio", origin) for bars, origin in payloads]
+    for (bars, origin), batch in zip(payloads * 2, batches * 2, strict=True):
+        again = ingest(lake, bars, "skfolio", origin)
+        assert (again.batch_id, counts(again)) == (batch.batch_id, (60, 0, 60, 0))
+    assert (lake.row_count("raw/batches"), lake.row_count("raw/rejects")) == (2, 1)
+
+
+def test_files_that_correct_each_other_are_three_versions(lake: Lake) -> None:
+    bars = walk()
+    for factor, origin in ((1, "a.csv"), (1.0005, "b.csv"), (1, "a.csv")):
+        assert ingest(lake, bars.assign(volume=bars["volume"] * factor), "skfolio", origin).accepted == 60
+    assert lake.read("raw/batches")["received"].to_pylist() == [60, 60, 60]
+    assert unbalanced_batches(lake) == []
+
+
 def test_a_correction_is_a_new_row_and_the_old_one_stays(lake: Lake) -> None:
     bars = walk()
     ingest(lake, bars, "skfolio", "test")

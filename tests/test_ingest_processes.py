@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lake.ingest import create_raw_tables, ingest, unbalanced_batches
+from lake.ingest import close_interrupted_batches, create_raw_tables, ingest, unbalanced_batches
 from lake.landing import ingest_file
 from lake.store import Lake
 from tests.bars import PRICES, walk
@@ -36,11 +36,11 @@ def ingest_at_once(uri: str, path: Path, ready: Barrier) -> None:
     append_at = Lake.append_at
     waiting = {"raw/bars"}
 
-    def together(self: Lake, table: str, data: object, version: int) -> bool:
+    def together(self: Lake, table: str, *arguments: object) -> bool:
         if table in waiting:
             waiting.remove(table)
             ready.wait(60)
-        return append_at(self, table, data, version)
+        return append_at(self, table, *arguments)  # type: ignore[arg-type]
 
     Lake.append_at = together  # type: ignore[method-assign]
     ingest_file(Lake(uri), path)
@@ -82,6 +82,49 @@ def test_killed_between_two_writes_and_run_again_it_is_as_if_nothing_had_happene
     assert [lake.row_count(table) for table in WRITES[WRITES.index(before) :]] == [0] * (5 - WRITES.index(before))
     ingest_file(lake, path)
     assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1, 1]
+    assert unbalanced_batches(lake) == []
+
+
+@pytest.mark.parametrize("before", WRITES[1:4])
+def test_a_killed_batch_that_never_comes_again_is_closed_with_what_it_has_left(
+    lake: Lake, tmp_path: Path, before: str
+) -> None:
+    bars = walk()
+    bars.loc[3, "close"] = -1.0
+    bars.loc[30:, PRICES] /= 2
+    path = written(bars[:50], tmp_path / "AAPL.csv")
+    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
+    process.start()
+    process.join(60)
+    ingest(lake, bars, "file", "a longer one instead")
+    assert len(unbalanced_batches(lake)) == 1
+    (closed,) = close_interrupted_batches(lake)
+    assert (closed.accepted, closed.unchanged, closed.rejected) == (49, 0, lake.row_count("raw/rejects") - 1)
+    assert closed.origin == ("AAPL.csv" if closed.rejected else "interrupted")
+    assert unbalanced_batches(lake) == []
+    assert close_interrupted_batches(lake) == []
+    assert ingest_file(lake, path).batch_id == closed.batch_id  # it does come again: its own entry replaces that
+    assert [lake.row_count(table) for table in WRITES] == [59, 2, 1, 2, 1]
+    assert lake.read("raw/batches")["payload_hash"].null_count == 0
+    assert unbalanced_batches(lake) == []
+
+
+def test_a_batch_that_was_closed_while_it_was_ingested_ends_with_its_own_entry(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_at = Lake.append_at
+
+    def close_too_early(self: Lake, table: str, *arguments: object) -> bool:
+        done = append_at(self, table, *arguments)  # type: ignore[arg-type]
+        if table == "raw/bars":
+            assert len(close_interrupted_batches(self)) == 1
+        return done
+
+    monkeypatch.setattr(Lake, "append_at", close_too_early)
+    bars = walk()
+    bars.loc[3, "close"] = -1.0
+    assert ingest(lake, bars, "skfolio", "test").rejected == 1
+    assert lake.read("raw/batches", ["received", "origin"]).to_pylist() == [{"received": 60, "origin": "test"}]
     assert unbalanced_batches(lake) == []
 
 

@@ -16,7 +16,7 @@ COUNTS = {"received": 2600, "accepted": 2500, "unchanged": 90, "rejected": 10, "
 
 def add(lake: Lake, table: str, **row: Any) -> None:
     schema = TABLES[table].schema
-    row = {"source": "file", "origin": "a.csv", "payload_hash": "h", "ingested_at": NOW, "flagged_at": NOW, **row}
+    row = {"source": "file", "origin": "a.csv", "raw_table": "raw/bars", "ingested_at": NOW, "flagged_at": NOW, **row}
     lake.append(table, pa.Table.from_pylist([{name: row.get(name) for name in schema.names}], schema=schema))
 
 

@@ -139,7 +139,7 @@ def test_every_declared_column_says_what_it_means() -> None:
 
 def test_time_stamps_survive_as_utc(lake: Lake) -> None:
     at = datetime(2022, 12, 28, tzinfo=UTC)
-    row = {"batch_id": "b", "source": "file", "origin": "f", "payload_hash": "h", "ingested_at": at}
+    row = {"batch_id": "b", "source": "file", "origin": "f", "raw_table": "raw/bars", "ingested_at": at}
     counts = dict.fromkeys(("received", "accepted", "unchanged", "rejected", "flagged"), 0)
     lake.append("raw/batches", pa.Table.from_pylist([row | counts], TABLES["raw/batches"].schema))
     assert lake.read("raw/batches")["ingested_at"].to_pylist() == [at]

@@ -1,17 +1,18 @@
 """raw: bars as the sources delivered them, what was rejected, and the ledger of both."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import pyarrow.compute as pc
 from pydantic import Field
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sources
 from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.calendars import write_sessions
-from lake.ingest import BatchResult, ingest_source
+from lake.ingest import BatchResult, close_interrupted_batches, ingest_source
 from lake.landing import Landing
 from lake.sources import EMBEDDED
 from lake.store import Lake
@@ -85,14 +86,14 @@ def raw(
         batches = reports[0].batches
     else:
         reports, batches = _increment(lakehouse)
+    batches = [*batches, *close_interrupted_batches(lake)]
     for batch in batches:
         context.log.info(str(batch))
     write_sessions(lake)
-    new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
     shown: dict[str, dict[str, Any]] = {
         "raw/batches": {
             "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
-            NEW_BATCHES: dg.MetadataValue.json(new),
+            NEW_BATCHES: dg.MetadataValue.json(_new_batches(context, lake, batches)),
         },
         "raw/flags": {"newest": _flags_table(lake)},
     }
@@ -131,6 +132,15 @@ def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list[Batch
     batches += ingest_synthetic(lake, settings.synthetic)
     batches += Landing(settings).ingest(lake)
     return reports, batches
+
+
+def _new_batches(context: dg.AssetExecutionContext, lake: Lake, batches: Sequence[BatchResult]) -> list[str]:
+    """Batches that have brought something since the last materialisation: those of runs that failed after it, too."""
+    last = context.instance.get_latest_materialization_event(dg.AssetKey(["raw", "batches"]))
+    since = datetime.fromtimestamp(last.timestamp if last else 0, UTC)
+    unseen = (pc.field("ingested_at") > since) & ((pc.field("accepted") > 0) | (pc.field("rejected") > 0))
+    ours = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
+    return list(dict.fromkeys([*ours, *lake.read("raw/batches", ["batch_id"], unseen)["batch_id"].to_pylist()]))
 
 
 def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:

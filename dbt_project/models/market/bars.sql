@@ -35,7 +35,7 @@ chosen as (
     where is_direct or is_fallback
     qualify row_number() over (
         partition by symbol, interval, ts
-        order by is_direct desc, ingested_at desc, source = 'file', source
+        order by is_direct desc, ingested_at desc, batch_id desc
     ) = 1
 
 ),
