@@ -287,22 +287,29 @@ def test_a_warning_of_a_run_that_worked_is_told(posted: Webhook, passed: bool) -
         assert "WARN market/bars gaps: 3 sessions &lt;missing&gt;" in body["text"]
 
 
-def ingest_run() -> dg.RunStatusSensorContext:
+def ingest_run(instance: dg.DagsterInstance) -> dg.RunStatusSensorContext:
     """A real run of raw that has ended well, as its sensor sees it."""
-    instance = dg.DagsterInstance.ephemeral()
     result = dg.materialize([raw.raw], instance=instance, resources={"lakehouse": LakehouseResource()})
     return dg.build_run_status_sensor_context(
         "run_successes", result.get_run_success_event(), instance, result.dagster_run
     )
 
 
+def fail(*_: object) -> None:
+    raise OSError("disk full")
+
+
 def test_a_run_tells_what_has_arrived_and_one_that_brought_nothing_is_silent(
     settings: Settings, posted: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_UNIVERSE", "IBM")
-    ingest_run()
+    instance = dg.DagsterInstance.ephemeral()
+    ingest_run(instance)
     drop(settings, "IBM.csv", "date,close\n2013-03-04,205\n2013-03-05,x\n2013-03-06,-1\n")
-    context = ingest_run()
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk full"):  # it has taken the file by then
+        broken.setattr(raw, "write_sessions", fail)
+        ingest_run(instance)
+    context = ingest_run(instance)
     automation.run_successes(context, lakehouse=LakehouseResource())
     ((_, _, body),) = posted.posts
     assert body["text"].splitlines() == [
@@ -313,5 +320,5 @@ def test_a_run_tells_what_has_arrived_and_one_that_brought_nothing_is_silent(
         "newest session: 2013-03-04",
         f"(run {context.dagster_run.run_id})",
     ]
-    automation.run_successes(ingest_run(), lakehouse=LakehouseResource())
+    automation.run_successes(ingest_run(instance), lakehouse=LakehouseResource())
     assert len(posted.posts) == 1
