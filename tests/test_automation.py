@@ -306,9 +306,10 @@ def test_a_run_tells_what_has_arrived_and_one_that_brought_nothing_is_silent(
     instance = dg.DagsterInstance.ephemeral()
     ingest_run(instance)
     drop(settings, "IBM.csv", "date,close\n2013-03-04,205\n2013-03-05,x\n2013-03-06,-1\n")
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk full"):  # it has taken the file by then
-        broken.setattr(raw, "write_sessions", fail)
-        ingest_run(instance)
+    with monkeypatch.context() as broken:
+        broken.setattr(raw, "write_sessions", fail)  # after the file was taken
+        with pytest.raises(OSError, match="disk full"):
+            ingest_run(instance)
     context = ingest_run(instance)
     automation.run_successes(context, lakehouse=LakehouseResource())
     ((_, _, body),) = posted.posts
