@@ -230,7 +230,12 @@ RAW_REJECTS = _spec(
         _field("ts", UTC_TIMESTAMP, "Session or time, where it could be read."),
         _field("rule", pa.string(), "Short name of the broken rule.", nullable=False),
         _field("reason", pa.string(), "What is wrong, in words, with a hint where there is one.", nullable=False),
-        _field("original", pa.string(), "The row as it was received, as JSON.", nullable=False),
+        _field(
+            "original",
+            pa.string(),
+            "The row as it was received, as JSON; of a file that could not be read at all, the beginning of its text.",
+            nullable=False,
+        ),
         _field("rejected_at", UTC_TIMESTAMP, "When it was rejected.", nullable=False),
     ],
     key=("batch_id", "row_number"),
