@@ -142,7 +142,12 @@ RAW_CORPORATE_ACTIONS = _spec(
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
         _field("ts", UTC_TIMESTAMP, "Ex-date at 00:00 UTC.", nullable=False),
         _field("kind", pa.string(), "split or dividend.", nullable=False),
-        _field("value", pa.float64(), "New shares per old one; cash per share.", nullable=False),
+        _field(
+            "value",
+            pa.float64(),
+            "New shares per old one; cash per share; 0 for an action that is withdrawn.",
+            nullable=False,
+        ),
         _field("currency", pa.string(), "ISO 4217 code of a dividend; null for a split."),
         _SOURCE,
         _BATCH_ID,
