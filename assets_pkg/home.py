@@ -30,8 +30,8 @@ def prepare(settings: Settings, needed_mib: int = 0) -> None:
     ------
     HomeError : the folder cannot be written, fewer than `needed_mib` MiB are left, or a restore was interrupted.
     """
-    if (backup := unfinished_restore(settings)) is not None:
-        raise HomeError(f"{settings.home} is half restored: run `lakehouse restore {backup}` again.")
+    if (restoring := unfinished_restore(settings)) is not None:
+        raise HomeError(f"{settings.home} is half restored: run `lakehouse restore {restoring.source}` again.")
     try:
         for folder in (settings.dagster_home, settings.home / "logs"):
             folder.mkdir(parents=True, exist_ok=True)

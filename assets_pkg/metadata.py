@@ -61,13 +61,16 @@ def picture(png: bytes) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]], most: int = 20) -> dg.MetadataValue:
-    """The first rows as a table in the UI, and how many more there are."""
+def shown_table(rows: Sequence[Mapping[str, Any]], most: int = 20) -> dg.MetadataValue:
+    """The first rows as a table in the UI, and how many more there are (long Markdown would hide behind a link)."""
     if not rows:
-        return dg.MetadataValue.md("none")
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(map(_cell, row.values()) for row in rows[:most])]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return dg.MetadataValue.md(text + (f"\n\n... and {len(rows) - most} more" if len(rows) > most else ""))
+        return dg.MetadataValue.text("none")
+    columns = list(rows[0])
+    records = [dg.TableRecord({name: _cell(row[name]) for name in columns}) for row in rows[:most]]
+    if len(rows) > most:
+        rest = dict.fromkeys(columns, "") | {columns[0]: f"... and {len(rows) - most:,} more"}
+        records.append(dg.TableRecord(rest))
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in columns]))
 
 
 def _cell(value: object) -> str:
@@ -75,4 +78,4 @@ def _cell(value: object) -> str:
         return f"{value:%Y-%m-%d}" if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value).replace("|", "\\|")
+    return "" if value is None else str(value)

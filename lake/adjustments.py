@@ -21,16 +21,23 @@ with sessions as (
 
 -- An action takes effect with the first session that is not before its date.
 effects as (
-    select actions.symbol, sessions.ts, 1 / product(actions.factor) as step_of_actions
+    select
+        actions.symbol, sessions.ts,
+        if(bool_and(coalesce(actions.factor, 0) > 0), 1 / product(actions.factor), null) as step_of_actions
     from market.corporate_actions as actions
     asof join sessions on actions.symbol = sessions.symbol and actions.ts <= sessions.ts
     where actions.source in (sessions.source, 'file')
     group by all
+),
+
+compared as (
+    select sessions.*, if(effects.ts is null, 1, step_of_actions) as step_of_actions
+    from sessions left join effects using (symbol, ts)
 )
 
-select symbol, source, ts, step, coalesce(step_of_actions, 1) as step_of_actions
-from sessions left join effects using (symbol, ts)
-where source = previous_source and abs(ln(step) - ln(coalesce(step_of_actions, 1))) > $tolerance
+select symbol, source, ts, step, step_of_actions
+from compared
+where source = previous_source and coalesce(abs(ln(step / step_of_actions)) > $tolerance, true)
 order by ts desc, symbol
 """
 
@@ -41,7 +48,8 @@ def unexplained_adjustments(lake: Lake) -> list[dict[str, Any]]:
     Returns
     -------
     Rows of symbol, source, ts, `step` (what the ratio is multiplied by) and `step_of_actions` (what it should be: the
-    split ratio, and 1 / (1 - dividend / previous close)).
+    split ratio, and 1 / (1 - dividend / previous close); None where a dividend is not below that close, which is always
+    listed).
     """
     with connect(lake) as connection:
         return connection.execute(_UNEXPLAINED, {"tolerance": TOLERANCE}).to_arrow_table().to_pylist()

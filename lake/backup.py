@@ -57,6 +57,13 @@ class Manifest(BaseModel):
     files: dict[str, File]
 
 
+class Restoring(BaseModel):
+    """A restore that has begun: from which backup, and where each of its folders, and the registry, goes."""
+
+    source: str
+    targets: dict[str, str]
+
+
 def backup(settings: Settings, destination: str) -> Manifest:
     """Copy lake, registry, reports and catalogue to an empty folder, consistently while others write.
 
@@ -115,7 +122,8 @@ def backup(settings: Settings, destination: str) -> Manifest:
 def restore(settings: Settings, source: str) -> Manifest:
     """Bring a backup back into an empty place, which may be another one than it came from.
 
-    Every file is compared with the manifest. A restore that was interrupted goes on when it is called again.
+    Every file is compared with the manifest. A restore that was interrupted goes on when it is called again, into the
+    same places only.
 
     Parameters
     ----------
@@ -123,23 +131,31 @@ def restore(settings: Settings, source: str) -> Manifest:
 
     Raises
     ------
-    BackupError : there is no whole backup, a file is not what it was, or the place is not empty.
+    BackupError : there is no whole backup, a file is not what it was, the place is not empty, or another restore into
+        this home has not ended.
     """
     origin = Folder(source, settings)
-    manifest = _read_manifest(origin)
+    manifest = _read_manifest(origin, settings)
     found = {path: file.size for path, file in origin.files().items()}
     wrong = sorted(name for name, file in manifest.files.items() if found.get(name) != file.size)
     if wrong:
         raise BackupError(f"{source} is damaged: {wrong[0]} is missing or has another size ({len(wrong)} such files).")
     database = settings.mlflow_sqlite_file
     folders = {name: Folder(uri, settings) for name, uri in _folders(settings).items()}
-    marker = settings.home / _RESTORING
-    if (begun := unfinished_restore(settings)) not in (None, source):
-        raise BackupError(f"{settings.home} is half restored from {begun}: finish that first.")
+    begun = unfinished_restore(settings)
+    wanted = Restoring(source=source, targets=_folders(settings) | {_REGISTRY: str(database or "")})
+    home = Folder(str(settings.home), settings)
     if begun is None:
         _refuse_what_is_there(folders, database)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(source)
+        home.write(_RESTORING, wanted.model_dump_json().encode())
+    elif begun.source != source:
+        raise BackupError(f"{settings.home} is half restored from {begun.source}: finish that first.")
+    elif begun != wanted:
+        name = next(name for name, place in wanted.targets.items() if begun.targets.get(name) != place)
+        raise BackupError(
+            f"The restore into {settings.home} began with {begun.targets.get(name)} and not {wanted.targets[name]} as "
+            f"the place of {name}: finish it with the settings of then."
+        )
 
     def copy(name: str) -> None:
         prefix, folder = next((p, f) for p, f in folders.items() if name.startswith(f"{p}/"))
@@ -149,8 +165,8 @@ def restore(settings: Settings, source: str) -> Manifest:
     names = sorted(manifest.files.keys() - {_REGISTRY}, key=lambda name: ("/_delta_log/" in name, name))
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(copy, names))
-    for prefix, folder in folders.items():
-        _remove_others(folder, {name.removeprefix(f"{prefix}/") for name in names})
+    for folder in folders.values():
+        folder.remove_parts()
     lake = Lake.from_settings(settings)
     for table, version in manifest.tables.items():
         if lake.version(table) != version:
@@ -158,14 +174,14 @@ def restore(settings: Settings, source: str) -> Manifest:
     if manifest.registry and database is not None:
         content = _verified(origin, _REGISTRY, manifest.files[_REGISTRY])
         _write_registry(content, database, manifest.artifact_root, settings.mlflow_artifact_root)
-    marker.unlink()
+    home.remove(_RESTORING)
     return manifest
 
 
-def unfinished_restore(settings: Settings) -> str | None:
-    """The backup whose restore into this home was interrupted; None where there is none."""
+def unfinished_restore(settings: Settings) -> Restoring | None:
+    """The restore into this home that was interrupted; None where there is none."""
     marker = settings.home / _RESTORING
-    return marker.read_text() if marker.exists() else None
+    return Restoring.model_validate_json(marker.read_text()) if marker.exists() else None
 
 
 def _folders(settings: Settings) -> dict[str, str]:
@@ -213,7 +229,7 @@ def _copy(content: bytes, target: Folder, name: str) -> File:
 
 
 def _remove_others(folder: Folder, names: AbstractSet[str]) -> None:
-    """Remove what an interrupted attempt has left behind."""
+    """Remove what an interrupted backup has left behind."""
     for path in folder.files().keys() - names:
         folder.remove(path)
 
@@ -246,7 +262,7 @@ def _write_registry(content: bytes, database: Path, old_root: str, new_root: str
     os.replace(part, database)
 
 
-def _read_manifest(origin: Folder) -> Manifest:
+def _read_manifest(origin: Folder, settings: Settings) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(origin.read(MANIFEST))
     except FileNotFoundError:
@@ -256,6 +272,11 @@ def _read_manifest(origin: Folder) -> Manifest:
         raise BackupError(f"{origin.uri}/{MANIFEST} cannot be read: {error.errors()[0]['msg']}.") from None
     if any(".." in PurePosixPath(name).parts for name in manifest.files):
         raise BackupError(f"{origin.uri}/{MANIFEST} names files outside of the backup.")
+    known = tuple(f"{folder}/" for folder in _folders(settings))
+    if strange := [name for name in manifest.files if name != _REGISTRY and not name.startswith(known)]:
+        raise BackupError(f"{origin.uri}/{MANIFEST} names {strange[0]}, which has no place in a home.")
+    if manifest.registry != (_REGISTRY in manifest.files):
+        raise BackupError(f"{origin.uri}/{MANIFEST} contradicts itself about {_REGISTRY}.")
     return manifest
 
 

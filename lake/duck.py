@@ -77,7 +77,7 @@ def create_view(connection: duckdb.DuckDBPyConnection, table: str, query: str) -
 def scan(lake: Lake, table: str, version: int | None = None) -> str:
     """SQL that reads one lake table, pinned to `version` when it is given."""
     pin = "" if version is None else f", version => {version}"
-    return f"select * from delta_scan({_literal(lake.path(table))}{pin})"
+    return f"select * from delta_scan({literal(lake.path(table))}{pin})"
 
 
 def utc_time(text: str) -> datetime:
@@ -110,7 +110,7 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"package duckdb-extension-{extension} is not installed")
     (binary,) = Path(spec.origin).parent.glob(f"extensions/*/{extension}.duckdb_extension")
-    connection.execute(f"load {_literal(str(binary))}")
+    connection.execute(f"load {literal(str(binary))}")
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
@@ -124,10 +124,14 @@ def _create_secret(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         "endpoint": endpoint.split("://")[-1] or None,
         "url_style": "path" if endpoint else None,
     }
-    given = ", ".join(f"{name} {_literal(value)}" for name, value in parameters.items() if value)
+    given = ", ".join(f"{name} {literal(value)}" for name, value in parameters.items() if value)
     use_ssl = str(not endpoint.startswith("http://")).lower()
     connection.execute(f"create or replace secret lake (type s3, {given}, use_ssl {use_ssl})")
 
 
-def _literal(text: str) -> str:
+def literal(value: object) -> str:
+    """A value as it is written in SQL, for DuckDB and for delta-rs."""
+    if isinstance(value, bool | int):
+        return str(value)
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
     return "'" + text.replace("'", "''") + "'"

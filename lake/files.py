@@ -1,22 +1,27 @@
 """Files that are not tables (dropped prices, reports, the catalogue): a folder on a local disk or S3, by fsspec."""
 
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 import fsspec
 
 from lake.s3 import CLIENT_CONFIG, client_options, is_remote
 from lake.settings import Settings
 
+_PART = re.compile(r"\.[0-9a-f]{32}\.part")  # name of a file that is being written
+
 
 @dataclass(frozen=True)
 class File:
-    """What a listing says of a file: `modified` in UTC, `size` in bytes."""
+    """What a store says of a file: `modified` in UTC, `size` in bytes, `tag` its ETag on S3 and its inode on a disk."""
 
     modified: datetime
     size: int
+    tag: str
 
 
 class Folder:
@@ -45,10 +50,14 @@ class Folder:
         """Its files by path, links left out; with `below` those of its folders too. Empty where it does not exist."""
         found = self._fs.find(self._root, maxdepth=None if below else 1, detail=True)
         return {
-            path.removeprefix(self._root).lstrip("/"): File(_modified(entry), entry["size"])
+            path.removeprefix(self._root).lstrip("/"): _file(entry)
             for path, entry in found.items()
             if entry["type"] == "file"
         }
+
+    def file(self, path: str) -> File:
+        """What the store says of one file. Raises `FileNotFoundError`."""
+        return _file(self._fs.info(self._path(path)))
 
     def read(self, path: str, limit: int | None = None) -> bytes:
         """Content of a file, at most `limit` bytes. Raises `FileNotFoundError`."""
@@ -70,6 +79,12 @@ class Folder:
         """Delete a file."""
         self._fs.rm_file(self._path(path))
 
+    def remove_parts(self) -> None:
+        """Delete what writers that were killed have left behind."""
+        for path in self.files():
+            if _PART.fullmatch(PurePosixPath(path).name):
+                self.remove(path)
+
     def _rename(self, path: str, to: str) -> None:
         if is_remote(self.uri):  # S3 cannot rename, and fsspec's own copy takes a [ in a name for a pattern
             self._fs.cp_file(path, to)
@@ -81,8 +96,7 @@ class Folder:
         return f"{self._root}/{path}"
 
 
-def _modified(entry: dict[str, object]) -> datetime:
-    modified = entry.get("LastModified")  # s3fs; the local filesystem has seconds
-    if isinstance(modified, datetime):
-        return modified.astimezone(UTC)
-    return datetime.fromtimestamp(float(str(entry["mtime"])), UTC)
+def _file(entry: dict[str, Any]) -> File:
+    if "LastModified" in entry:  # s3fs; the local filesystem has seconds
+        return File(entry["LastModified"].astimezone(UTC), entry["size"], entry["ETag"])
+    return File(datetime.fromtimestamp(entry["mtime"], UTC), entry["size"], str(entry["ino"]))

@@ -79,10 +79,15 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What ingestion must know of a raw table: the columns that sources deliver, and the rules of a row."""
+    """What ingestion must know of a raw table: the columns that sources deliver, and the rules of a row.
+
+    `past` is the column of the time that cannot lie ahead: a value is of the past when it is released, whatever its
+    period, and corporate actions are announced.
+    """
 
     spec: TableSpec
     schema: DataFrameSchema
+    past: str | None
 
     @property
     def columns(self) -> list[str]:
@@ -104,11 +109,11 @@ class _Kind:
 _KINDS = {
     kind.spec.name: kind
     for kind in (
-        _Kind(RAW_BARS, BARS),
-        _Kind(RAW_CORPORATE_ACTIONS, CORPORATE_ACTIONS),
-        _Kind(RAW_MACRO, MACRO),
-        _Kind(RAW_FUNDAMENTALS, FUNDAMENTALS),
-        _Kind(RAW_NEWS, NEWS),
+        _Kind(RAW_BARS, BARS, past="ts"),
+        _Kind(RAW_CORPORATE_ACTIONS, CORPORATE_ACTIONS, past=None),
+        _Kind(RAW_MACRO, MACRO, past="released_at"),
+        _Kind(RAW_FUNDAMENTALS, FUNDAMENTALS, past="released_at"),
+        _Kind(RAW_NEWS, NEWS, past="ts"),
     )
 }
 
@@ -174,7 +179,8 @@ def ingest(
     if kind.spec is RAW_BARS:
         rows = complete_adj_close(lake, rows)
     readable = _without(rows, failures)
-    failures = join_failures(failures, broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key))
+    broken = broken_rules(readable, pd.Timestamp(batch.now), kind.schema, kind.key, kind.past)
+    failures = join_failures(failures, broken)
     valid = _without(rows, failures)
 
     stored = _stored(kind, valid, batch)

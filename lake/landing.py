@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake.files import Folder
+from lake.files import File, Folder
 from lake.ingest import BatchResult, ingest, ingest_unreadable
 from lake.settings import Settings
 from lake.sources.files import SUFFIXES, UnreadableFileError, holds_actions, read_actions, read_bars, read_cells
@@ -20,15 +20,21 @@ from lake.splice import FILE_SOURCE
 from lake.store import Lake
 from lake.tables import RAW_READINGS
 
+_KEPT_OF_NAME = 200  # bytes; a disk takes 255, and the batch id comes first
 _SETTLE = timedelta(seconds=2)  # a file that was touched more recently may still be being written
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file in the landing folder; `token` changes whenever the file does."""
+    """A file in the landing folder, as it was when it was found."""
 
     name: str
-    token: str
+    file: File
+
+    @property
+    def token(self) -> str:
+        """Changes whenever the file does."""
+        return f"{self.file.modified.timestamp():.6f}-{self.file.size}-{self.file.tag}"
 
 
 class Landing:
@@ -41,24 +47,38 @@ class Landing:
         """Files that wait, oldest first; files that are still being written are left for later."""
         settled = datetime.now(UTC) - _SETTLE
         found = [
-            (file.modified, LandedFile(name, f"{file.modified.timestamp():.6f}-{file.size}"))
+            LandedFile(name, file)
             for name, file in self._folder.files(below=False).items()
             if not name.startswith(".") and name.lower().endswith(SUFFIXES) and file.modified <= settled
         ]
-        return [file for _, file in sorted(found, key=lambda pair: (pair[0], pair[1].name))]
+        return sorted(found, key=lambda landed: (landed.file.modified, landed.name))
 
     def ingest(self, lake: Lake) -> list[BatchResult]:
-        """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all)."""
+        """Ingest every waiting file and move it to `processed/` (or `failed/`, when it cannot be read at all).
+
+        A file that is replaced meanwhile goes on waiting, for its new content.
+
+        Raises
+        ------
+        OSError : the disk or store has refused a file, which goes on waiting; raised when all others are ingested.
+        """
         waiting = self.waiting()
         mappings = self._mappings() if waiting else {}
-        results = [self._ingest_one(lake, file, mappings) for file in waiting]
+        results, refused = [], []
+        for landed in waiting:
+            try:
+                results.append(self._ingest_one(lake, landed, mappings))
+            except OSError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
         return [result for result in results if result is not None]
 
-    def _ingest_one(self, lake: Lake, file: LandedFile, mappings: dict[str, str]) -> BatchResult | None:
+    def _ingest_one(self, lake: Lake, landed: LandedFile, mappings: dict[str, str]) -> BatchResult | None:
         """None where another process has ingested the file and moved it meanwhile."""
-        name = _readable(file.name)
+        name = _readable(landed.name)
         try:
-            content = self._folder.read(file.name, limit=MAX_BYTES + 1)
+            content = self._folder.read(landed.name, limit=MAX_BYTES + 1)
         except FileNotFoundError:
             return None
         try:
@@ -67,7 +87,9 @@ class Landing:
         except UnreadableFileError as error:
             result, folder = ingest_unreadable(lake, content, name, str(error)), "failed"
         with suppress(FileNotFoundError):  # another process has ingested the file at the same time and moved it first
-            self._folder.move(file.name, f"{folder}/{result.batch_id}-{name[-200:]}")
+            if self._folder.file(landed.name) == landed.file:
+                ending = name.encode()[-_KEPT_OF_NAME:].decode(errors="ignore")
+                self._folder.move(landed.name, f"{folder}/{result.batch_id}-{ending}")
         return result
 
     def _mappings(self) -> dict[str, str]:
@@ -80,14 +102,18 @@ def ingest_file(lake: Lake, path: Path) -> BatchResult:
 
     Raises
     ------
-    UnreadableFileError : the file as a whole cannot be read.
+    UnreadableFileError : the file as a whole cannot be read, which is recorded as one reject.
     OSError : the file cannot be opened.
     """
     mappings = {p.name: p.read_text(errors="replace") for p in path.resolve().parent.glob(f"*{MAPPING_SUFFIX}")}
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     name = _readable(path.name)
-    return ingest_content(lake, content, name, find_mapping(name, mappings))
+    try:
+        return ingest_content(lake, content, name, find_mapping(name, mappings))
+    except UnreadableFileError as error:
+        ingest_unreadable(lake, content, name, str(error))
+        raise
 
 
 def ingest_content(lake: Lake, content: bytes, name: str, mapping: FileMapping | None = None) -> BatchResult:

@@ -109,7 +109,7 @@ CORPORATE_ACTIONS = pa.DataFrameSchema(
         "value": pa.Column(
             float,
             [
-                pa.Check.gt(0, name="value_positive", error="value must be above 0"),
+                pa.Check.ge(0, name="value_not_negative", error="value must be 0 (withdrawn) or more"),
                 pa.Check.lt(float("inf"), name="value_finite", error="value must be finite"),
             ],
         ),
@@ -137,21 +137,26 @@ def broken_rules(
     now: pd.Timestamp,
     schema: pa.DataFrameSchema = BARS,
     key: Sequence[str] = ("symbol", "interval", "ts"),
+    past: str | None = "ts",
 ) -> pd.DataFrame:
     """The first broken rule of every bad row.
 
     Parameters
     ----------
     bars : rows with the columns of `schema`, any unique index.
-    now : rows of a later `ts` are refused.
+    now : rows of a later `past` are refused.
     schema : the rules of single rows.
     key : columns that identify a row within a batch.
+    past : the column of the time that cannot lie ahead; None where rows may be announced.
 
     Returns
     -------
     Frame indexed like the bad rows of `bars`, with the columns `rule` and `reason`.
     """
-    failures = [schema_failures(bars, schema), flag(bars["ts"] > now, "ts_in_future", "ts lies in the future")]
+    failures = [schema_failures(bars, schema)]
+    if past:
+        ahead = bars[past] > now
+        failures.append(flag(ahead, f"{past}_in_future", f"{past} lies in the future"))
     duplicated = bars.duplicated(list(key), keep="last")
     same = f"{', '.join(key[:-1])} and {key[-1]}"
     failures.append(flag(duplicated, "duplicate_key", f"a later row of the batch has the same {same}"))

@@ -1,9 +1,10 @@
 """What differs between two states of a table, as slices: ranges of rows that one commit exchanges for new ones."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from duckdb import DuckDBPyConnection
+
+from lake.duck import literal
 
 _MOST_SLICES = 200  # delta-rs plans a predicate in a time that grows with the square of its terms
 _RELATIVE, _ABSOLUTE = 1e-12, 1e-14
@@ -79,21 +80,14 @@ def _slices(connection: DuckDBPyConnection, same: list[str], listed: list[str], 
     """).fetchall()
     for *values, first, last, names in groups:
         terms = [
-            f'"{column}" is null' if value is None else f'"{column}" = {_literal(value)}'
+            f'"{column}" is null' if value is None else f'"{column}" = {literal(value)}'
             for column, value in zip(same, values, strict=True)
         ]
         if listed:
-            terms.append(f'"{listed[0]}" in ({", ".join(map(_literal, names))})')
-        terms.append(f'"{ranged}" between {_literal(first)} and {_literal(last)}')
+            terms.append(f'"{listed[0]}" in ({", ".join(map(literal, names))})')
+        terms.append(f'"{ranged}" between {literal(first)} and {literal(last)}')
         yield f"({' and '.join(terms)})"
 
 
 def _quoted(columns: Sequence[str], after: str = "") -> str:
     return ", ".join(f'"{column}"' for column in columns) + (after if columns else "")
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, bool | int):
-        return str(value)
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return "'" + text.replace("'", "''") + "'"

@@ -3,7 +3,7 @@
 import logging
 import mimetypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from fastapi import Response
@@ -28,10 +28,13 @@ class PublicFolder:
 
     def answer(self, path: str, missing: str) -> Response:
         """The file as an answer; 404 with the detail `missing` where there is none."""
-        if path not in self.files():
+        content = None
+        if path in self.files():
+            with self._reachable(), suppress(FileNotFoundError):  # deleted since it was listed
+                content = self._folder.read(path)
+        if content is None:
             raise ProblemError(404, missing)
-        with self._reachable():
-            return Response(self._folder.read(path), media_type=mimetypes.guess_type(path)[0])
+        return Response(content, media_type=mimetypes.guess_type(path)[0])
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:

@@ -12,7 +12,9 @@ ADJUSTED = [49.0, 49.0, 49.0, 50.0]
 ACTIONS = [(1, "dividend", 0.98), (2, "split", 0.5)]
 
 
-def write(lake: Lake, adj_close: list[float], actions: list[tuple[int, str, float]], source: str = "yahoo") -> None:
+def write(
+    lake: Lake, adj_close: list[float], actions: list[tuple[int, str, float | None]], source: str = "yahoo"
+) -> None:
     days = pd.bdate_range("2024-01-02", periods=len(CLOSES), tz="UTC")
     bars = pd.DataFrame(
         {"symbol": "ABC", "interval": "1d", "ts": days, "close": CLOSES, "adj_close": adj_close, "source": "yahoo"}
@@ -43,6 +45,12 @@ def test_what_does_not_agree_is_listed(
     (found,) = unexplained_adjustments(lake)
     assert (found["symbol"], found["source"], found["ts"].day) == ("ABC", "yahoo", day)
     assert (found["step"], found["step_of_actions"]) == pytest.approx(steps)
+
+
+def test_a_dividend_above_the_price_is_listed_whatever_else_happens_that_day(lake: Lake) -> None:
+    write(lake, ADJUSTED, [*ACTIONS, (2, "dividend", None)])
+    (found,) = unexplained_adjustments(lake)
+    assert (found["ts"].day, found["step"], found["step_of_actions"]) == (4, pytest.approx(2), None)
 
 
 def test_actions_of_another_source_explain_nothing(lake: Lake) -> None:

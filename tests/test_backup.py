@@ -168,6 +168,11 @@ def spoil(backup: Path, how: str) -> None:
         manifest = json.loads((backup / MANIFEST).read_text())
         manifest["files"]["lake/../../thief"] = {"size": 0, "sha256": ""}
         (backup / MANIFEST).write_text(json.dumps(manifest))
+    elif how == "name":
+        manifest = json.loads((backup / MANIFEST).read_text())
+        manifest["files"]["notes.txt"] = {"size": 1, "sha256": ""}
+        (backup / MANIFEST).write_text(json.dumps(manifest))
+        (backup / "notes.txt").write_text("x")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +185,7 @@ def spoil(backup: Path, how: str) -> None:
         ("flipped", r"\.parquet is damaged: it is not what was backed up"),
         ("torn manifest", "manifest.json cannot be read"),
         ("path", "names files outside"),
+        ("name", "names notes.txt, which has no place in a home"),
     ],
 )
 def test_a_spoilt_backup_is_refused(settings: Settings, tmp_path: Path, how: str, words: str) -> None:
@@ -188,6 +194,37 @@ def test_a_spoilt_backup_is_refused(settings: Settings, tmp_path: Path, how: str
     with pytest.raises(BackupError, match=words):
         restore(elsewhere(settings), str(tmp_path / "backup"))
     assert not Path(elsewhere(settings).mlflow_tracking_uri.removeprefix("sqlite:///")).exists()
+
+
+def test_a_restore_goes_on_only_where_it_began_and_deletes_nothing_of_others(
+    settings: Settings, tmp_path: Path
+) -> None:
+    backup(settings, str(tmp_path / "backup"))
+    there = elsewhere(settings)
+    data = next((tmp_path / "backup" / "lake").rglob("*.parquet"))
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(BackupError, match="is damaged"):  # when it has begun
+        restore(there, str(tmp_path / "backup"))
+    data.write_bytes(whole)
+
+    production = tmp_path / "production"
+    precious = [production / "market" / "bars" / "precious.parquet", there.home / "reports" / "precious.html"]
+    for path in precious:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    part = there.home / "lake" / f".{uuid.uuid4().hex}.part"
+    part.write_text("half")
+    for place in ("lake_uri", "files_uri"):
+        moved = Settings(home=there.home, mlflow_tracking_uri=there.mlflow_tracking_uri, **{place: str(production)})
+        with pytest.raises(BackupError, match=f"began with .* and not {production}.*finish it with the settings of"):
+            restore(moved, str(tmp_path / "backup"))
+    registry = there.model_copy(update={"mlflow_tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
+    with pytest.raises(BackupError, match=r"as the place of mlflow/mlflow.db"):
+        restore(registry, str(tmp_path / "backup"))
+    restore(there, str(tmp_path / "backup"))
+    assert [path.read_text() for path in precious] == ["precious"] * 2
+    assert not part.exists()
 
 
 @pytest.mark.parametrize("what", ["lake/raw/bars/part.parquet", "mlflow/mlflow.db", "reports/x.html"])
@@ -221,7 +258,8 @@ getattr(backup, what)(Settings(home=home), place)
 
 def killed(home: Path, what: str, place: Path, watched: Path) -> None:
     """Kill -9 when some files have been copied, in a process whose disk is slow."""
-    process = subprocess.Popen([sys.executable, "-c", _SLOWLY, str(home), what, str(place)])
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    process = subprocess.Popen([sys.executable, "-c", _SLOWLY, str(home), what, str(place)], env=variables)
     deadline = time.monotonic() + 60
     while sum(path.is_file() for path in watched.rglob("*")) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -104,6 +104,10 @@ def test_files_are_ingested_with_their_ledger_and_reasons(home: Home, tmp_path: 
     assert again.stdout == "NEWCO.csv: all 2 rows are known: nothing was added\n"
     assert home.lake.row_count("raw/bars") == 3
     assert good.exists()
+    listed = home.run("rejects", "list").stdout
+    assert "bad.csv: column 'ts' is missing" in listed
+    rejects = home.lake.read("raw/rejects").to_pylist()
+    assert [row["original"] for row in rejects if row["origin"] == "bad.csv"] == ["when,price\n1,2\n"]
 
 
 def test_a_file_that_is_not_there_is_named(home: Home) -> None:

@@ -21,10 +21,16 @@ def test_good_rows_come_in_once_and_bad_ones_are_rejected_alone(lake: Lake) -> N
         ("AAPL", "split", 4.0, None, "file"),
     ]
     rejects = lake.read("raw/rejects").sort_by("row_number").to_pylist()
-    assert [reject["rule"] for reject in rejects] == ["kind_known", "value_positive", "unreadable", "unreadable"]
+    assert [reject["rule"] for reject in rejects] == ["kind_known", "value_not_negative", "unreadable", "unreadable"]
     assert "'soon' cannot be read" in rejects[2]["reason"]
     assert ingest_content(lake, content, "actions.csv").accepted == 0
     assert unbalanced_batches(lake) == []
+
+
+def test_actions_are_announced_and_withdrawn(lake: Lake) -> None:
+    announced = b"symbol,date,kind,value\nIBM,2200-02-10,dividend,1.62\n"
+    assert ingest_content(lake, announced, "actions.csv").accepted == 1
+    assert ingest_content(lake, announced.replace(b"1.62", b"0"), "withdrawn.csv").accepted == 1
 
 
 def test_without_a_currency_dividends_are_in_dollars(lake: Lake) -> None:

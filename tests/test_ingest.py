@@ -16,6 +16,7 @@ from lake.quality import broken_rules
 from lake.rejects import replay_batch
 from lake.severities import Severities
 from lake.sources import EMBEDDED
+from lake.sources.base import rows_frame
 from lake.sources.files import UnreadableFileError, read_bars, read_cells
 from lake.sources.instruments import INSTRUMENTS
 from lake.store import Lake
@@ -93,6 +94,14 @@ def test_a_bad_row_is_quarantined_with_its_rule_and_the_rest_is_accepted(
     kept = lake.read("raw/rejects").to_pylist()[0]
     assert '"currency":"USD"' in kept["original"]
     assert unbalanced_batches(lake) == []
+
+
+def test_a_period_may_lie_ahead_but_not_the_day_of_its_release(lake: Lake) -> None:
+    row = {"series": "FEDTARMD", "ts": "2200-01-01", "value": 2.9, "released_at": "2023-12-13"}
+    rows = rows_frame([row, row | {"released_at": None}, row | {"released_at": "2200-01-02"}], tuple(row), ["value"])
+    result = ingest(lake, rows, "fred", "test", table="raw/macro")
+    assert counts(result) == (3, 2, 0, 1)
+    assert reasons(lake, result) == {3: "released_at_in_future"}
 
 
 def test_of_duplicates_in_a_batch_the_last_is_accepted(lake: Lake) -> None:

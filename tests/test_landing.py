@@ -1,10 +1,12 @@
 """The landing folder: what arrives is ingested once and moved, what cannot be read is kept."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pyarrow as pa
 import pytest
 
 from lake.ingest import unbalanced_batches
@@ -70,6 +72,62 @@ def test_a_file_name_that_is_no_text_stops_nobody(settings: Settings, lake: Lake
     drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
     assert sorted(batch.accepted for batch in Landing(settings).ingest(lake)) == [0, 1]
     assert "NEW\\xffCO.csv" in lake.read("raw/rejects")["origin"].to_pylist()
+
+
+class Replaces(Lake):
+    """A lake that, while it takes a file in, sees the file replaced by one as long, of the same age."""
+
+    def __init__(self, lake: Lake, replace: Callable[[], object]) -> None:
+        super().__init__(lake.uri, lake.storage_options)
+        self._replace = replace
+
+    def append_new(self, table: str, data: pa.Table) -> int:
+        new = super().append_new(table, data)
+        if table == "raw/readings":
+            self._replace()
+        return new
+
+
+def test_a_file_that_is_replaced_while_it_is_ingested_is_ingested_again(settings: Settings, lake: Lake) -> None:
+    landed = drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+    then = landed.stat().st_mtime_ns
+
+    def replace() -> None:
+        new = drop(settings, "new.tmp", "date,close\n2022-01-04,5\n")
+        os.utime(new, ns=(then, then))
+        new.rename(landed)
+
+    (first,) = Landing(settings).ingest(Replaces(lake, replace))
+    (second,) = Landing(settings).ingest(lake)
+    assert (first.accepted, second.accepted) == (1, 1)
+    assert lake.row_count("raw/bars") == 2
+    (moved,) = (Path(settings.landing_uri) / "processed").iterdir()
+    assert moved.name.startswith(second.batch_id)
+
+
+def test_a_long_name_in_another_script_is_no_obstacle(settings: Settings, lake: Lake) -> None:
+    drop(settings, f"{'価' * 80}.csv", "date,symbol,close\n2022-01-03,NEWCO,5\n")
+    (batch,) = Landing(settings).ingest(lake)
+    assert batch.accepted == 1
+    (moved,) = (Path(settings.landing_uri) / "processed").iterdir()
+    assert moved.name.endswith("価価.csv")
+
+
+def test_a_file_that_the_disk_refuses_stops_no_other(settings: Settings, lake: Lake) -> None:
+    refused = Path(settings.landing_uri) / "AAA.csv"
+    drop(settings, "AAA.csv", "")
+    refused.unlink()
+    refused.mkdir()
+    drop(settings, "NEWCO.csv", "date,close\n2022-01-03,5\n")
+
+    class Finds(Landing):
+        def waiting(self) -> list[LandedFile]:
+            (found,) = super().waiting()
+            return [LandedFile(refused.name, found.file), found]  # a file that became a folder
+
+    with pytest.raises(IsADirectoryError):
+        Finds(settings).ingest(lake)
+    assert lake.row_count("raw/bars") == 1
 
 
 @pytest.mark.parametrize("name", ["NEWCO.csv.gz", "NEWCO.zip", "NEWCO.tsv", "NEWCO.CSV"])

@@ -1,6 +1,8 @@
 """Readers beside a writer that replaces days, rebuilds, compacts and vacuums: no failed read, and none of a part."""
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,17 +11,19 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from lake.duck import connect
+from lake.settings import Settings
 from lake.store import Lake
+from lake.upkeep import compact, vacuum
 from tests.serving_kit import SESSION, make_settings, rows_table, serve, session
 from tests.serving_kit import TABLE as PREDICTIONS
 
 DAYS = [datetime(2022, 1, 3, tzinfo=UTC) + timedelta(days=number) for number in range(6)]
 SYMBOLS = [f"S{number}" for number in range(50)]
 BARS = "market/bars"
-WRITES = 30
+WRITES, HISTORY = 30, 5
+TWO_HOURS = timedelta(hours=2)
 
 
 def whole(*days: datetime, value: int) -> pa.Table:
@@ -28,8 +32,25 @@ def whole(*days: datetime, value: int) -> pa.Table:
     return pa.table(dict(zip(("ts", "symbol", "value", "opposite"), map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def write(lake: Lake) -> None:
-    """Thirty commits: most replace one day, every tenth all of them, and between them the table is kept small."""
+def write_history(lake: Lake) -> None:
+    """Versions of both tables that were replaced two hours ago, by what their logs say."""
+    for number in range(HISTORY):
+        lake.replace(BARS, whole(*DAYS, value=-number))
+        lake.replace(PREDICTIONS, rows_table(session(*SYMBOLS[:4], last_price=0.0)))
+    for log in Path(lake.uri).rglob("_delta_log/*.json"):
+        actions = [json.loads(line) for line in log.read_text().splitlines()]
+        for action in actions:
+            if "remove" in action:
+                action["remove"]["deletionTimestamp"] -= TWO_HOURS // timedelta(milliseconds=1)
+        log.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
+
+
+def write(settings: Settings) -> None:
+    """Thirty commits: most replace one day, every tenth all of them, and between them the tables are kept small.
+
+    What was replaced more than an hour ago is deleted; what readers may have just opened is younger.
+    """
+    lake, deleted = Lake.from_settings(settings), Counter[str]()
     for number in range(WRITES):
         if number % 10 == 0:
             lake.replace(BARS, whole(*DAYS, value=number))
@@ -41,8 +62,9 @@ def write(lake: Lake) -> None:
             lake.append(PREDICTIONS, rows_table(session(*SYMBOLS[:4], as_of=later, last_price=float(number))))
         if number % 10 == 7:
             for table in (BARS, PREDICTIONS):
-                DeltaTable(lake.path(table)).optimize.compact()
-                DeltaTable(lake.path(table)).vacuum(retention_hours=1, dry_run=False, enforce_retention_duration=False)
+                compact(lake, table)
+                deleted[table] += vacuum(settings, table, set(), retention_hours=1).files_deleted
+    assert deleted == {BARS: HISTORY - 1, PREDICTIONS: HISTORY - 1}
 
 
 @contextmanager
@@ -85,6 +107,7 @@ QUERY = "select count(*), min(value), max(value), min(opposite) from market.bars
 def test_no_reader_of_the_lake_fails_or_sees_a_part(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = make_settings(tmp_path, tmp_path_factory)
     lake = Lake.from_settings(settings)
+    write_history(lake)
     lake.replace(BARS, whole(*DAYS, value=0))
     lake.replace(PREDICTIONS, rows_table(session(*SYMBOLS[:4], last_price=0.0)))
     seen: dict[str, dict[int, int]] = {"arrow": {}, "duckdb anew": {}, "duckdb kept open": {}}
@@ -119,4 +142,4 @@ def test_no_reader_of_the_lake_fails_or_sees_a_part(tmp_path: Path, tmp_path_fac
             loop("duckdb kept open", lambda: assert_whole(kept.sql(QUERY).fetchall(), seen["duckdb kept open"]))
         )
         readers.enter_context(loop("api", through_the_api))
-        write(lake)
+        write(settings)

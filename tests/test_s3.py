@@ -14,6 +14,7 @@ from lake.store import Lake
 from tests.graph_kit import LAKEHOUSE, Built, Home, compared, eventually, rows
 from tests.s3_kit import S3Server
 from tests.serving_kit import serve
+from tests.test_landing import Replaces
 
 BARS = b"symbol,date,close\nNEWCO,2022-01-03,5\nNEWCO,2022-01-04,5.1\n"
 
@@ -138,6 +139,19 @@ def test_a_file_is_not_lost_when_the_store_goes_before_it_is_moved(home: Home, s
     assert (again.accepted, again.unchanged) == (0, 2)
     assert lake.read("raw/bars").equals(before)
     assert list(folder.files()) == [f"processed/{again.batch_id}-NEW[1].csv"]
+
+
+def test_a_file_that_is_replaced_while_it_is_ingested_is_not_lost(home: Home, server: S3Server, lake: Lake) -> None:
+    folder, landing = Folder(home.settings.landing_uri, home.settings), Landing(home.settings)
+    corrected = BARS.replace(b"2022-01-04", b"2022-01-05")
+    folder.write("NEWCO.csv", BARS)
+    eventually(lambda: bool(landing.waiting()), 10, "the file")
+    landing.ingest(Replaces(lake, lambda: folder.write("NEWCO.csv", corrected)))
+    assert folder.read("NEWCO.csv") == corrected
+    eventually(lambda: bool(landing.waiting()), 10, "the file")
+    (again,) = landing.ingest(lake)
+    assert again.accepted > 0
+    assert list(folder.files()) == [f"processed/{again.batch_id}-NEWCO.csv"]
 
 
 def test_the_api_says_that_the_store_is_gone(home: Home, server: S3Server) -> None:

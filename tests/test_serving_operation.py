@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lake.settings import Settings
+from serving.files import PublicFolder
+from serving.problems import ProblemError
 from tests.serving_kit import (
     SESSION,
     make_settings,
@@ -52,6 +55,16 @@ def test_reports_are_listed_newest_first_and_nothing_outside_their_folder_is_ser
             answer = httpx.Request("GET", client.base_url)
             answer.url = answer.url.copy_with(raw_path=f"/reports/{attempt}".encode())
             problem(client.send(answer), 404)
+
+
+def test_a_report_that_is_deleted_since_it_was_listed_is_missing(settings: Settings) -> None:
+    class Outdated(PublicFolder):
+        def files(self) -> dict[str, datetime]:
+            return {"gone.html": datetime.now(UTC)}
+
+    with pytest.raises(ProblemError) as raised:
+        Outdated(settings.reports_uri, settings).answer("gone.html", "no such report")
+    assert (raised.value.status, raised.value.detail) == (404, "no such report")
 
 
 def test_the_catalogue_is_served_once_it_is_there(settings: Settings) -> None:

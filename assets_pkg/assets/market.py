@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
-from assets_pkg.metadata import data_version, markdown_table, picture, table_metadata
+from assets_pkg.metadata import data_version, picture, shown_table, table_metadata
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.findings import FINDINGS, worst_findings
@@ -101,7 +101,7 @@ def _with_lake_metadata(
     if table == "market/indicators":
         metadata["price and indicators"] = picture(_overview(lake))
     elif table in FINDINGS:
-        metadata["findings"] = markdown_table(worst_findings(lake, table))
+        metadata["findings"] = shown_table(worst_findings(lake, table))
     return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sources
-from assets_pkg.metadata import NEW_BATCHES, column_schema, markdown_table, table_result
+from assets_pkg.metadata import NEW_BATCHES, column_schema, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.calendars import write_sessions
 from lake.ingest import BatchResult, ingest_source
@@ -20,7 +20,6 @@ from lake.tables import TABLES
 if TYPE_CHECKING:
     from lake.sources.failover import Report
 
-_SHOWN = 500  # rows of a table in the metadata
 _OWNERS = ["team:data-engineering"]
 
 
@@ -91,7 +90,7 @@ def raw(
     new = [batch.batch_id for batch in batches if batch.accepted or batch.rejected]
     shown: dict[str, dict[str, Any]] = {
         "raw/batches": {
-            "batches": markdown_table([vars(batch) for batch in batches], _SHOWN),
+            "batches": shown_table([vars(batch) for batch in batches]),
             NEW_BATCHES: dg.MetadataValue.json(new),
         },
         "raw/flags": {"newest": _flags_table(lake)},
@@ -142,15 +141,15 @@ def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:
             rows.append(
                 {
                     "symbol or series": name,
-                    "source": found.source if found else "**none**",
+                    "source": found.source if found else "none",
                     "rows": f"{found.rows:,}" if found else "0",
-                    "tried in vain": "<br>".join(report.failures.get(name, ())),
+                    "tried in vain": "; ".join(report.failures.get(name, ())),
                 }
             )
-    return markdown_table(rows, _SHOWN)
+    return shown_table(rows)
 
 
 def _flags_table(lake: Lake) -> dg.MetadataValue:
     newest = lake.read("raw/flags").sort_by([("flagged_at", "descending"), ("ts", "descending")]).to_pylist()
     columns = ("symbol", "interval", "ts", "rule", "reason", "source", "batch_id")
-    return markdown_table([{name: flag[name] for name in columns} for flag in newest], _SHOWN)
+    return shown_table([{name: flag[name] for name in columns} for flag in newest])

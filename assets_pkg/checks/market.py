@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets_pkg.conditions import CHECK_WITH_ASSET
-from assets_pkg.metadata import markdown_table
+from assets_pkg.metadata import shown_table
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.adjustments import unexplained_adjustments
 from lake.findings import RECENT, recent_findings
@@ -42,7 +42,7 @@ def explain_adj_close(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
-        metadata={"sessions": len(found), "findings": markdown_table(found)},
+        metadata={"sessions": len(found), "findings": shown_table(found)},
     )
 
 
@@ -52,7 +52,7 @@ def _verdict(lake: Lake, table: str) -> dg.AssetCheckResult:
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
-        metadata={"series": len(found), "findings": markdown_table(found)},
+        metadata={"series": len(found), "findings": shown_table(found)},
     )
 
 

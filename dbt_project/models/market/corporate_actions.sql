@@ -33,13 +33,13 @@ closes as (
 
 ),
 
--- An action takes effect with the first session that is not before its date.
+-- An action takes effect with the first session that is not before its date; until there is one it is only announced.
 delivered_factors as (
 
     select
         delivered.*,
         case
-            when kind = 'dividend' then 1 - value / previous_close
+            when kind = 'dividend' then if(value < previous_close, 1 - value / previous_close, null)
             when list_contains({{ var('split_adjusted_sources') }}, source) then 1
             else 1 / value
         end as factor
@@ -152,7 +152,8 @@ select
     ingested_at,
     cast(year(ts) as integer) as year
 from candidates
+-- an action whose latest version has the value 0 is withdrawn
 qualify row_number() over (
     partition by symbol, kind, ts
     order by origin = 'delivered' desc, ingested_at desc, source = 'file', source
-) = 1
+) = 1 and value > 0

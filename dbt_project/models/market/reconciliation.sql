@@ -20,7 +20,7 @@ candidates as (
 
     select
         *,
-        -- a source whose close is never its adjusted close has unadjusted closes
+        -- a source one of whose closes is not its adjusted close has unadjusted closes
         bool_or(abs(adj_close / close - 1) > 1e-9) over (partition by symbol, interval, source) as is_unadjusted
     from delivered
     semi join covered_twice using (symbol, interval)
