@@ -125,7 +125,7 @@ def ingest(
 
     settings = _prepared()
     lake = Lake.from_settings(settings)
-    declare_instruments(lake, settings, ordered_sources(settings))
+    declare_instruments(lake, settings, ordered_sources(settings), keep=True)
     accepted, failed = 0, False
     for path in files:
         try:

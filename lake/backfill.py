@@ -84,7 +84,7 @@ def backfill(
     if start > end:
         raise BackfillError(f"no day lies between {start} and {end}; the newest that is over is yesterday")
     create_raw_tables(lake)
-    declare_instruments(lake, settings, orders)
+    declare_instruments(lake, settings, orders, keep=True)
     done = {} if again else _done(lake, orders, interval)
     parts = list(_parts({symbol: uncovered(done.get(symbol, ()), start, end) for symbol in chosen}, interval))
     say(f"Backfill of {interval} bars, {start} to {end}; symbols: {len(chosen)}, parts to ask for: {len(parts)}")

@@ -1,7 +1,7 @@
 """Exchange calendars: the sessions that series are held against, and the series that lag behind them."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -9,6 +9,10 @@ import pyarrow as pa
 from lake import duck
 from lake.store import Lake
 from lake.tables import RAW_SESSIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from exchange_calendars import ExchangeCalendar
 
 CRYPTO_CALENDAR, US_CALENDAR = "24/7", "XNYS"
 STALE_SESSIONS = 5
@@ -110,15 +114,26 @@ def stale_series(lake: Lake, now: datetime | None = None) -> list[dict[str, Any]
         return found.to_arrow_table().to_pylist()
 
 
-def _sessions(calendar: str, first_year: int, last_year: int) -> pa.Table:
+def session_closes(calendar: str, first: date, last: date) -> "pd.Series":
+    """When the sessions from `first` to `last` close, by session; empty where there are none."""
+    known = _calendar(calendar, date(first.year - 1, 1, 1), date(last.year, 12, 31))  # it must hold a session
+    return known.closes.truncate(str(first), str(last))
+
+
+def _calendar(calendar: str, first: date, last: date) -> "ExchangeCalendar":
+    """A calendar from `first`, or from as far back as the library knows it, to `last`."""
     import exchange_calendars as xc
     import pandas as pd
 
     kind = type(xc.get_calendar(calendar))
-    first, last = pd.Timestamp(first_year, 1, 1), pd.Timestamp(last_year, 12, 31)
-    known = xc.get_calendar(
-        calendar, start=max(first, kind.bound_min() or first), end=min(last, kind.bound_max() or last)
-    )
+    start, end = pd.Timestamp(first), pd.Timestamp(last)
+    return xc.get_calendar(calendar, start=max(start, kind.bound_min() or start), end=min(end, kind.bound_max() or end))
+
+
+def _sessions(calendar: str, first_year: int, last_year: int) -> pa.Table:
+    import pandas as pd
+
+    known = _calendar(calendar, date(first_year, 1, 1), date(last_year, 12, 31))
     schedule = known.schedule
     frame = pd.DataFrame(
         {

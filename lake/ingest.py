@@ -228,16 +228,21 @@ def create_raw_tables(lake: Lake) -> None:
         lake.create(spec.name)
 
 
-def write_instruments(lake: Lake, symbols: Sequence[str] = (), more: Mapping[str, Instrument] | None = None) -> int:
+def write_instruments(
+    lake: Lake, symbols: Sequence[str] = (), more: Mapping[str, Instrument] | None = None, *, keep: bool = False
+) -> int:
     """Write the known series (all, or `symbols`) to `raw/instruments` if they changed; return the table's version.
 
     Parameters
     ----------
     more : series by symbol that are not embedded, or not only: a known one keeps its name and kind.
+    keep : leave what is there, but for `more`.
     """
     create_raw_tables(lake)
     wanted = {instrument.symbol: instrument for instrument in INSTRUMENTS}
     wanted = {symbol: instrument for symbol, instrument in wanted.items() if not symbols or symbol in symbols}
+    if keep:
+        wanted |= {row["symbol"]: Instrument(**row) for row in lake.read("raw/instruments").to_pylist()}
     for symbol, instrument in (more or {}).items():
         known = wanted.get(symbol, instrument)
         wanted[symbol] = replace(

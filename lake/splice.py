@@ -54,7 +54,10 @@ with firsts as (
 ),
 
 levels as (
-    select symbol, interval, count(*) as shared, median(judged.close / series.close) as level
+    select
+        symbol, interval, count(*) as shared,
+        median(judged.close / series.close) as level,
+        median(judged.adj_close / series.adj_close) as adj_close_level
     from judged
     join series using (symbol, interval, ts)
     group by all
@@ -116,8 +119,8 @@ def splice_failures(lake: Lake, bars: pd.DataFrame, source: str) -> pd.DataFrame
 
     A file is judged for every symbol, another source for those that name it as a fallback: what is neither that nor
     the preferred source never becomes part of a series. Each series is judged as a whole. Where sessions overlap, the
-    median level ratio of the closes decides; else the return from the last known session to the first new one,
-    against the series' own volatility.
+    median level ratios of closes and adjusted closes decide; else the return from the last known session to the first
+    new one, against the series' own volatility.
 
     Returns
     -------
@@ -209,13 +212,14 @@ def _misfits(lake: Lake, bars: pd.DataFrame, rows: int, sigmas: float) -> pd.Dat
 
 def _misfit(evidence: dict[str, Any], sigmas: float) -> tuple[str, str] | None:
     if evidence["shared"]:
-        if abs(math.log(evidence["level"])) <= math.log1p(_LEVEL_TOLERANCE):
-            return None
-        return (
-            "level_mismatch",
-            f"closes are {evidence['level']:.4g} times the known ones on {evidence['shared']} shared sessions; "
-            "is it adjusted for splits and dividends in another way?",
-        )
+        for prices, level, hint in (
+            ("closes", evidence["level"], "is it adjusted for splits and dividends in another way?"),
+            ("adjusted closes", evidence["adj_close_level"], "leave them out, and they follow from the known ones"),
+        ):
+            if abs(math.log(level)) > math.log1p(_LEVEL_TOLERANCE):
+                shared = f"{evidence['shared']} shared sessions"
+                return "level_mismatch", f"{prices} are {level:.4g} times the known ones on {shared}; {hint}"
+        return None
     if evidence["last_close"] is None:
         return "gap_before_series", "it ends before the known series starts and shares no session with it"
     for column in ("close", "adj_close"):

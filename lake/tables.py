@@ -79,7 +79,7 @@ RAW_BARS = _spec(
         _field(
             "adj_close",
             pa.float64(),
-            "Close adjusted for splits and dividends, as delivered.",
+            "Close adjusted for splits and dividends, as delivered; a fallback's on the base of the series.",
             nullable=False,
         ),
         _field("volume", pa.float64(), "Units traded; null where the source has none."),
@@ -101,7 +101,7 @@ RAW_INSTRUMENTS = _spec(
         _field("symbol", pa.string(), "Ticker, upper case.", nullable=False),
         _field("name", pa.string(), "Full name.", nullable=False),
         _field("asset_class", pa.string(), "equity, index, etf, commodity, volatility or crypto.", nullable=False),
-        _field("currency", pa.string(), "ISO 4217 code, or the unit of an index.", nullable=False),
+        _field("currency", pa.string(), "ISO 4217 code, or the unit of an index; null where only its bars say it."),
         _field("calendar", pa.string(), "Exchange calendar: ISO 10383 market code, or 24/7.", nullable=False),
         _field("source", pa.string(), "Preferred source of the series.", nullable=False),
         _field(

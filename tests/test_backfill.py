@@ -105,6 +105,21 @@ def test_what_failed_is_named_and_asked_for_again(lake: Lake, market: Market) ->
     assert asked(market) == ["NEWCO"]
 
 
+def test_an_empty_answer_asks_the_next_source_but_before_the_series(lake: Lake, market: Market) -> None:
+    market.bars[FIRST] = walk()[:20]
+    ingest_live(lake, get_settings(), patience=QUICK)
+    half = date(2022, 2, 14)
+    report = run(lake, half, symbols=["AAPL"])
+    assert report.failures[report.missing[0]] == [f"{name}: AAPL: delivered no bars" for name in (FIRST, SECOND)]
+    market.bars[SECOND] = walk()
+    assert run(lake, half, symbols=["AAPL"]).delivered[f"AAPL {half} to {END}"].source == SECOND
+    before = (date(2021, 1, 4), date(2021, 12, 31))
+    assert run(lake, *before, symbols=["AAPL"]).missing == ()
+    asked(market)
+    run(lake, *before, symbols=["AAPL"])
+    assert asked(market) == []
+
+
 def test_a_source_that_takes_the_place_of_another_is_asked(
     lake: Lake, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:

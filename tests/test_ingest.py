@@ -149,6 +149,19 @@ def test_a_file_of_another_level_is_refused_with_a_hint(known: Lake) -> None:
     assert known.row_count("raw/bars") == 60
 
 
+def test_a_file_with_closes_that_are_not_adjusted_as_the_known_ones_is_refused(lake: Lake) -> None:
+    write_instruments(lake)
+    bars = walk("IBM")
+    ingest(lake, bars[:50].assign(adj_close=bars["close"] * 0.84), "bokeh", "test")
+    lines = bars[45:].to_csv(index=False, columns=["ts", "close", "adj_close"]).splitlines()
+    refused = csv(lake, "IBM.csv", *lines)
+    assert set(reasons(lake, refused).values()) == {"level_mismatch"}
+    assert "adjusted closes are 1.19 times" in lake.read("raw/rejects")["reason"][0].as_py()
+    rounded = bars[45:].assign(adj_close=(bars["close"] * 0.84).round(2))
+    lines = rounded.to_csv(index=False, columns=["ts", "close", "adj_close"]).splitlines()
+    assert csv(lake, "IBM.csv", *lines).rejected == 0
+
+
 def test_a_file_without_adjusted_close_continues_the_known_ratio(lake: Lake) -> None:
     write_instruments(lake)
     bars = walk("IBM")

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
 import pytest
+from typer.testing import CliRunner
 
+from assets_pkg.cli import app
 from lake.ingest import ingest, unbalanced_batches
 from lake.settings import Settings, get_settings
-from lake.sources.failover import Report, ingest_bars, ingest_live, ingest_live_rows
+from lake.sources.failover import Report, _known, _Span, ingest_bars, ingest_live, ingest_live_rows
 from lake.splice import current_series
 from lake.store import Lake
 from tests.bars import walk
@@ -70,6 +73,23 @@ def test_when_the_first_source_is_down_the_second_continues_the_series(known: La
     assert unbalanced_batches(known) == []
     assert report.missing == ("NEWCO",)
     assert report.failures["NEWCO"][1] == f"{SECOND}: NEWCO: delivered no bars"
+
+
+def test_a_fallback_that_knows_of_a_dividend_since_continues_on_the_base_of_the_series(
+    known: Lake, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_SOURCES", f"AAPL: {SECOND}, {FIRST}")
+    ingest(known, walk()[:50], SECOND, "test")
+    paid = walk()
+    market.down = {SECOND}
+    market.bars[FIRST] = paid.assign(adj_close=paid["close"].where(paid.index >= 55, paid["close"] * 0.9))
+    assert sources(ingest_live(known, get_settings(), patience=QUICK)) == {"AAPL": FIRST}
+    series = current_series(known, pd.array(["AAPL"]).to_numpy()).to_pandas()
+    ratio = (series["adj_close"] / series["close"]).round(3).tolist()
+    assert ratio == [1.0] * 55 + [1.111] * 5
+    versions = known.row_count("raw/bars")
+    ingest_live(known, get_settings(), patience=QUICK)
+    assert known.row_count("raw/bars") == versions
 
 
 def test_what_the_preferred_source_delivers_later_takes_its_place(known: Lake, market: Market) -> None:
@@ -132,6 +152,14 @@ def test_an_increment_asks_for_a_few_days_only(known: Lake, market: Market) -> N
     assert (batch.accepted, batch.rejected) == (20, 0)
 
 
+def test_an_increment_reads_what_it_compares_only(known: Lake) -> None:
+    found = _known(known, FIRST, {"AAPL": FIRST, "NOPE": FIRST}, _Span("1d", None, None))
+    assert list(found) == ["AAPL"]
+    last = walk()["ts"][49]
+    assert (found["AAPL"].first, found["AAPL"].newest) == (walk()["ts"][0].date(), last.date())
+    assert found["AAPL"].bars["ts"].min() == last - pd.Timedelta(days=10)
+
+
 def test_another_source_that_is_no_fallback_stays_beside_the_series(known: Lake) -> None:
     other = walk().assign(close=walk()["close"] * 4, high=walk()["high"] * 4)
     assert ingest(known, other, "bokeh", "test").accepted == 60  # kept, for the comparison of sources
@@ -146,6 +174,17 @@ def test_the_instruments_say_where_a_series_comes_from(known: Lake) -> None:
         "fallbacks": SECOND,
     }
     assert (rows["NEWCO"]["calendar"], rows["MSFT"]["fallbacks"]) == ("XNYS", "")
+    assert (rows["AAPL"]["currency"], rows["NEWCO"]["currency"]) == ("USD", None)  # NEWCO's bars say it
+
+
+def test_a_command_without_the_settings_of_the_server_leaves_the_live_series(
+    known: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = known.read("raw/instruments").sort_by("symbol")
+    monkeypatch.delenv("LAKEHOUSE_SOURCES")
+    (tmp_path / "MINE.csv").write_text("date,close\n2022-01-03,-1\n")
+    assert CliRunner().invoke(app, ["ingest", str(tmp_path / "MINE.csv")]).exit_code == 0
+    assert known.read("raw/instruments").sort_by("symbol").equals(before)
 
 
 def test_intervals_are_series_of_their_own(known: Lake) -> None:

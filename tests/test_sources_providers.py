@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
 from typing import Any
 
 import pandas as pd
@@ -245,6 +246,30 @@ def test_periods_of_the_bcrp(period: str, ts: str | None, online: Settings, serv
             fetch(CASES["bcrp"], online)
     else:
         assert fetch(CASES["bcrp"], online)["ts"].tolist() == [pd.Timestamp(ts, tz="UTC")]
+
+
+@pytest.mark.parametrize(
+    ("source", "now", "last"),
+    [
+        ("nasdaq_data_link", "2026-07-01T17:30-04:00", "2026-07-01"),
+        ("nasdaq_data_link", "2026-07-01T15:30-04:00", "2026-06-30"),
+        ("nasdaq_data_link", "2026-11-27T13:30-05:00", "2026-11-27"),  # half a day
+        ("binance", "2026-07-01T17:30-04:00", "2026-06-30"),
+    ],
+)
+def test_a_day_comes_as_soon_as_its_session_has_closed(
+    source: str, now: str, last: str, online: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromisoformat(now).astimezone(tz)
+
+    monkeypatch.setattr("lake.sources.base.datetime", Clock)
+    bars = live_bars(source, online, QUICK)
+    days = pd.date_range("2026-06-22", now[:10], tz="UTC")
+    monkeypatch.setattr(bars, "series", lambda *_: pd.DataFrame({"ts": days, "close": 1.0}))
+    assert bars.fetch(["ANY"], None, None)["ts"].max() == pd.Timestamp(last, tz="UTC")
 
 
 def test_a_bar_that_is_not_over_yet_waits(online: Settings, server: ProviderServer) -> None:

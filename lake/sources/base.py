@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 import pandas as pd
 
+from lake.calendars import session_closes
 from lake.sources.http import Client
 
 NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
@@ -22,13 +23,14 @@ class Instrument:
     """A series that a source knows; `source` is the preferred source for the whole of it.
 
     `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails. `ends_at` is the
-    last session that the preferred source will ever have; None where it goes on.
+    last session that the preferred source will ever have; None where it goes on. Of a live series only the bars say the
+    `currency`.
     """
 
     symbol: str
     name: str
     asset_class: str
-    currency: str
+    currency: str | None
     calendar: str
     source: str
     fallbacks: str = ""
@@ -52,7 +54,7 @@ class Source(Protocol):
 class LiveBars(ABC):
     """A provider of bars that is asked symbol by symbol; a subclass says how to get one series.
 
-    Bars whose interval is not over yet are left for the next time.
+    Bars whose interval is not over yet are left for the next time; a daily bar is over when its session has closed.
     """
 
     name: str
@@ -75,10 +77,7 @@ class LiveBars(ABC):
         if interval not in self.intervals:
             raise ValueError(f"{self.name} has no bars of {interval}, only of {', '.join(self.intervals)}")
         frames = [self._complete(self.series(symbol, start, end, interval), symbol, interval) for symbol in symbols]
-        bars = pd.concat(frames, ignore_index=True)
-        return cut(
-            bars[bars["ts"].isna() | (bars["ts"] + INTERVALS[interval] <= pd.Timestamp.now("UTC"))], (), start, end
-        )
+        return cut(pd.concat(frames, ignore_index=True), (), start, end)
 
     def calendar_of(self, symbol: str) -> str:
         """Exchange calendar of a symbol."""
@@ -95,7 +94,17 @@ class LiveBars(ABC):
         given = {"symbol": symbol, "asset_class": self.asset_class, "interval": interval, "currency": "USD"}
         for column, value in given.items():
             bars[column] = bars[column].astype("object").where(bars[column].notna(), value)
-        return bars.assign(ts=pd.to_datetime(bars["ts"], utc=True).astype("datetime64[ns, UTC]"))
+        bars["ts"] = pd.to_datetime(bars["ts"], utc=True).astype("datetime64[ns, UTC]")
+        return bars[~self._lasts(bars["ts"], symbol, interval)]
+
+    def _lasts(self, ts: pd.Series, symbol: str, interval: str) -> pd.Series:
+        """Which bars are not over yet; a day on which the exchange has no session ends at midnight UTC."""
+        now = datetime.now(UTC)
+        ends = ts + INTERVALS[interval]
+        if interval == "1d" and (ends > now).any():
+            closes = session_closes(self.calendar_of(symbol), now.date() - timedelta(days=1), now.date())
+            ends = ts.dt.tz_localize(None).map(closes).fillna(ends)
+        return ends > now
 
 
 class LiveRows(Protocol):

@@ -6,8 +6,11 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake import duck
+from lake.calendars import session_closes
 from lake.ingest import BatchResult, create_raw_tables, ingest, ingest_delivery, write_instruments
 from lake.settings import Settings
 from lake.sources import live_bars, live_rows
@@ -21,6 +24,7 @@ from lake.store import Lake
 # days, and some providers give a few days only of short intervals.
 _OVERLAP = {"1d": timedelta(days=10), "1h": timedelta(days=4), "1m": timedelta(days=4)}
 _SAME_PRICE = 1e-4
+_SAME_BASE = 2e-3  # of an adjusted close, which providers round to cents
 _MISFITS = (*SPLICE_RULES, "currency_change")  # what the next source may do better
 
 
@@ -73,6 +77,47 @@ class _Span:
     end: date | None
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the lake has of a series: its first day; of the source and the preferred one the newest, of the source first
+    and last; and their newest versions of the bars of a span and beside it.
+    """
+
+    first: date
+    newest: date | None
+    own_first: date
+    own_last: date
+    bars: pd.DataFrame
+
+
+_SERIES = """
+select
+    symbol,
+    min(ts)::date,
+    (max(ts) filter (source in ($source, preferred)))::date,
+    (min(ts) filter (source = $source))::date,
+    (max(ts) filter (source = $source))::date
+from raw.bars join wanted using (symbol)
+where interval = $interval
+group by symbol
+"""
+
+_BESIDE = """
+with bars as (
+    select symbol, source, ts, close, adj_close, ingested_at, batch_id
+    from raw.bars join wanted using (symbol)
+    where interval = $interval and source in ($source, preferred)
+),
+
+newest as (select symbol, max(ts) as newest from bars group by symbol)
+
+select symbol, source, ts, close, adj_close
+from bars join newest using (symbol)
+where ts >= coalesce($since, newest - $overlap::interval) and ts < coalesce($until, 'infinity'::timestamptz)
+qualify row_number() over (partition by symbol, source, ts order by ingested_at desc, batch_id desc) = 1
+"""
+
+
 def ingest_live(lake: Lake, settings: Settings, *, patience: Patience | None = None) -> Report:
     """Bring the daily bars of `settings.sources` up to date, and say in `raw/instruments` where each series comes from.
 
@@ -93,11 +138,18 @@ def ordered_sources(settings: Settings, patience: Patience | None = None) -> dic
     return {symbol: [sources[name] for name in order] for symbol, order in orders.items()}
 
 
-def declare_instruments(lake: Lake, settings: Settings, orders: Mapping[str, Sequence[LiveBars]]) -> None:
-    """Write to `raw/instruments` the embedded series of the universe, the synthetic and the live ones."""
+def declare_instruments(
+    lake: Lake, settings: Settings, orders: Mapping[str, Sequence[LiveBars]], *, keep: bool = False
+) -> None:
+    """Write to `raw/instruments` the embedded series of the universe, the synthetic and the live ones.
+
+    Parameters
+    ----------
+    keep : leave what is there and not live or synthetic by these settings: a command may lack the server's.
+    """
     more = {instrument.symbol: instrument for instrument in SyntheticSource(settings.synthetic).instruments}
     more |= {symbol: _instrument(symbol, order) for symbol, order in orders.items()}
-    write_instruments(lake, settings.universe_symbols, more)
+    write_instruments(lake, settings.universe_symbols, more, keep=keep)
 
 
 def ingest_bars(
@@ -170,16 +222,15 @@ def ingest_live_rows(lake: Lake, settings: Settings, *, patience: Patience | Non
 
 def _ingest_from(lake: Lake, source: LiveBars, preferred: Mapping[str, str], report: Report, span: _Span) -> None:
     """One batch of the symbols that `preferred` names, each with its preferred source."""
-    known = _known(lake, list(preferred), span.interval)
+    known = _known(lake, source.name, preferred, span)
     frames = {}
     for symbol, first_choice in preferred.items():
-        of_symbol = known[known["symbol"] == symbol]
         try:
-            bars = _fetch(source, symbol, of_symbol[of_symbol["source"].isin([source.name, first_choice])], span)
+            bars = _fetch(source, symbol, first_choice, known.get(symbol), span)
         except (SourceError, ValueError) as error:  # ValueError: the source has no such interval
             report.failed(symbol, error)
             continue
-        if bars.empty and (span.start is None or of_symbol.empty):  # an increment holds known sessions
+        if bars.empty and _has_sessions(source.calendar_of(symbol), span, known.get(symbol)):
             report.failed(symbol, f"{source.name}: {symbol}: delivered no bars")
             continue
         frames[symbol] = bars
@@ -199,36 +250,67 @@ def _delivery(source: str, rows: pd.DataFrame, batch: BatchResult | None) -> Del
     return Delivery(source, len(rows), batch.batch_id if batch and len(rows) else None)
 
 
-def _fetch(source: LiveBars, symbol: str, known: pd.DataFrame, span: _Span) -> pd.DataFrame:
+def _fetch(source: LiveBars, symbol: str, first_choice: str, known: _Known | None, span: _Span) -> pd.DataFrame:
     """Bars of a span and of the known sessions beside it; all that is known again where prices have changed."""
-    start, end = _with_overlap(span, known["ts"])
-    bars = source.fetch([symbol], start, end, span.interval)
-    own = known[known["source"] == source.name]
-    if not _repriced(bars, own):
+
+    def fetch(start: date | None, end: date | None) -> pd.DataFrame:
+        bars = source.fetch([symbol], start, end, span.interval)
+        return _rebased(bars, known.bars) if known and source.name != first_choice else bars
+
+    start, end = _with_overlap(span, known)
+    bars = fetch(start, end)
+    if known is None or not _repriced(bars, known.bars[known.bars["source"] == source.name]):
         return bars
-    first, last = own["ts"].min().date(), own["ts"].max().date()
-    start, end = min(start or first, first), max(end, last) if end else None
-    return source.fetch([symbol], start, end, span.interval)
+    return fetch(min(start or known.own_first, known.own_first), max(end, known.own_last) if end else None)
 
 
-def _with_overlap(span: _Span, known: pd.Series) -> tuple[date | None, date | None]:
+def _with_overlap(span: _Span, known: _Known | None) -> tuple[date | None, date | None]:
     """What to ask for; the start of an increment is None, for all that there is, when nothing is known."""
     overlap = _OVERLAP[span.interval]
     if span.start is None:
-        return (known.max().date() - overlap if len(known) else None), span.end
+        return (known.newest - overlap if known and known.newest else None), span.end
+    ts = known.bars["ts"] if known else pd.Series(dtype="datetime64[ns, UTC]")
     first = pd.Timestamp(span.start, tz="UTC")
-    start = span.start - overlap if known.between(first - overlap, first, inclusive="left").any() else span.start
+    start = span.start - overlap if ts.between(first - overlap, first, inclusive="left").any() else span.start
     if span.end is None:
         return start, None
     after = pd.Timestamp(span.end, tz="UTC") + timedelta(days=1)
-    return start, span.end + overlap if known.between(after, after + overlap, inclusive="left").any() else span.end
+    return start, span.end + overlap if ts.between(after, after + overlap, inclusive="left").any() else span.end
 
 
-def _known(lake: Lake, symbols: Sequence[str], interval: str) -> pd.DataFrame:
-    condition = pc.field("symbol").isin(list(symbols)) & (pc.field("interval") == interval)
-    columns = ["symbol", "ts", "close", "adj_close", "source", "ingested_at"]
-    rows = lake.read("raw/bars", columns, condition).to_pandas().sort_values("ingested_at", kind="stable")
-    return rows.drop_duplicates(["symbol", "ts", "source"], keep="last")
+def _has_sessions(calendar: str, span: _Span, known: _Known | None) -> bool:
+    """Whether a source must have bars of a span: there are sessions in it, and not only before the first known bar."""
+    if span.start is None or known is None:
+        return True
+    first, last = max(span.start, known.first), span.end or date.today()
+    return first <= last and len(session_closes(calendar, first, last)) > 0
+
+
+def _known(lake: Lake, source: str, preferred: Mapping[str, str], span: _Span) -> dict[str, _Known]:
+    """What the lake has of some symbols, each with its preferred source."""
+    overlap = _OVERLAP[span.interval]
+    wanted = pa.table({"symbol": list(preferred), "preferred": list(preferred.values())})
+    since = pd.Timestamp(span.start, tz="UTC") - overlap if span.start else None
+    until = pd.Timestamp(span.end, tz="UTC") + overlap + timedelta(days=1) if span.end else None
+    values = {"source": source, "interval": span.interval, "since": since, "until": until, "overlap": overlap}
+    with duck.connect(lake) as connection:
+        connection.register("wanted", wanted)
+        series = connection.execute(_SERIES, {name: values[name] for name in ("source", "interval")}).fetchall()
+        bars = connection.execute(_BESIDE, values).df()
+    by_symbol = dict(iter(bars.groupby("symbol")))
+    return {
+        symbol: _Known(first, newest, own_first, own_last, by_symbol.get(symbol, bars[:0]))
+        for symbol, first, newest, own_first, own_last in series
+    }
+
+
+def _rebased(bars: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Bars of a fallback with `adj_close` on the base of the known ones, which lacks the dividends since."""
+    both = bars.merge(known, on="ts", suffixes=("", "_known"))
+    bases = (both["adj_close_known"] / both["close_known"] / (both["adj_close"] / both["close"])).dropna()
+    if bases.empty or abs(bases.median() - 1) <= _SAME_BASE:
+        return bars
+    return bars.assign(adj_close=bars["adj_close"] * round(bases.median(), 4))  # rounded: the same bars stay the same
 
 
 def _repriced(bars: pd.DataFrame, own: pd.DataFrame) -> bool:
@@ -253,4 +335,4 @@ def _refused(lake: Lake, batch: BatchResult) -> dict[str, str]:
 def _instrument(symbol: str, order: Sequence[LiveBars]) -> Instrument:
     first, *others = order
     fallbacks = ",".join(source.name for source in others)
-    return Instrument(symbol, symbol, first.asset_class, "USD", first.calendar_of(symbol), first.name, fallbacks)
+    return Instrument(symbol, symbol, first.asset_class, None, first.calendar_of(symbol), first.name, fallbacks)
