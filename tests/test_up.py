@@ -116,7 +116,7 @@ def test_a_browser_sees_every_group_materialised(served: Served, tmp_path: Path)
 
 def page(address: str, folder: Path) -> str:
     """The DOM of a page once its scripts have run."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1600,1200"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=2200,1200"]
     options += [f"--disable-{what}" for what in ("background-networking", "component-update", "sync")]
     options += [f"--user-data-dir={folder}", "--virtual-time-budget=25000", "--dump-dom"]
     done = subprocess.run([CHROMIUM, *options, address], capture_output=True, text=True, timeout=90, check=True)
