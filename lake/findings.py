@@ -22,15 +22,15 @@ class _Findings:
 FINDINGS = {
     "market/calendar_violations": _Findings(
         """
-        select symbol, interval, finding, calendar, count(*) as days, sum(expected)::bigint as expected,
-            sum(found)::bigint as found, min(ts) as first, max(ts) as last
+        select symbol, interval, finding, count(*) as days, min(ts) as first, max(ts) as last, calendar,
+            sum(expected)::bigint as expected, sum(found)::bigint as found
         from market.calendar_violations group by all order by days desc, symbol, interval, finding
         """,
         actionable="finding <> 'missing_bars' or found < 0.9 * expected",  # some minutes see no trade
     ),
     "market/reconciliation": _Findings(
         """
-        select symbol, interval, ts, finding, source_a, source_b, value_a, value_b, difference, bars, bars_compared
+        select symbol, interval, ts, finding, difference, source_a, source_b, value_a, value_b, bars, bars_compared
         from market.reconciliation order by abs(difference) desc nulls last, bars desc, symbol, ts
         """,
         actionable="finding <> 'open_repeats_close'",  # a habit of its source

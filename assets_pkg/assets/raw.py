@@ -161,5 +161,5 @@ def _sources_table(reports: "Sequence[Report]") -> dg.MetadataValue:
 
 def _flags_table(lake: Lake) -> dg.MetadataValue:
     newest = lake.read("raw/flags").sort_by([("flagged_at", "descending"), ("ts", "descending")]).to_pylist()
-    columns = ("symbol", "interval", "ts", "rule", "reason", "source", "batch_id")
+    columns = ("symbol", "interval", "ts", "rule", "reason")
     return shown_table([{name: flag[name] for name in columns} for flag in newest])

@@ -95,9 +95,9 @@ class LiveBars(ABC):
         for column, value in given.items():
             bars[column] = bars[column].astype("object").where(bars[column].notna(), value)
         bars["ts"] = pd.to_datetime(bars["ts"], utc=True).astype("datetime64[ns, UTC]")
-        return bars[~self._lasts(bars["ts"], symbol, interval)]
+        return bars[~self._unfinished(bars["ts"], symbol, interval)]
 
-    def _lasts(self, ts: pd.Series, symbol: str, interval: str) -> pd.Series:
+    def _unfinished(self, ts: pd.Series, symbol: str, interval: str) -> pd.Series:
         """Which bars are not over yet; a day on which the exchange has no session ends at midnight UTC."""
         now = datetime.now(UTC)
         ends = ts + INTERVALS[interval]
