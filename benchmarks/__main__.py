@@ -30,7 +30,7 @@ def main() -> int:
 
 def _show(measure: Measure) -> bool:
     verdict = "" if measure.limit is None else f"limit {measure.limit:>6,g}   {'ok' if measure.kept else 'OVER'}"
-    print(f"{measure.name:<48}{measure.value:>9,.1f} {measure.unit:<4}{verdict}".rstrip(), flush=True)
+    print(f"{measure.name:<58}{measure.value:>9,.1f} {measure.unit:<4}{verdict}".rstrip(), flush=True)
     return measure.kept
 
 
