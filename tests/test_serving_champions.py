@@ -15,8 +15,6 @@ from lake.settings import Settings
 from serving.champions import RegistryError, read_champions
 from tests.serving_kit import eventually, make_settings, promote
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's own use of SQLAlchemy
-
 
 @pytest.fixture
 def settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
