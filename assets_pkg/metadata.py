@@ -73,6 +73,19 @@ def shown_table(rows: Sequence[Mapping[str, Any]], most: int = 20) -> dg.Metadat
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in columns]))
 
 
+def findings_warning(
+    found: Sequence[Mapping[str, Any]], counted: str, shown: str = "findings", **options: Any
+) -> dg.AssetCheckResult:
+    """A check that warns of findings: it names their symbols, counts them as `counted` and lists them as `shown`."""
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
+        metadata={counted: len(found), shown: shown_table(found)},
+        **options,
+    )
+
+
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d}" if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"

@@ -186,14 +186,9 @@ class Lake:
             return None
 
     def version_at(self, table: str, time: datetime) -> int | None:
-        """Version that was the newest at a time; None when the table did not exist yet.
-
-        The log keeps its commits for a limited time; before the oldest that it has, that one is the answer.
-        """
-        commits = self._table(table).history()
-        made_by_then = [c["version"] for c in commits if c["timestamp"] <= time.timestamp() * 1000]
-        oldest = min(c["version"] for c in commits)
-        return max(made_by_then, default=oldest or None)
+        """Version that was the newest at a time; None when the table did not exist yet."""
+        commits = self._table(table).history()  # all of them: the log is never shortened
+        return max((c["version"] for c in commits if c["timestamp"] <= time.timestamp() * 1000), default=None)
 
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""

@@ -3,11 +3,10 @@
 import dagster as dg
 
 from assets_pkg.conditions import CHECK_WITH_ASSET
-from assets_pkg.metadata import shown_table
+from assets_pkg.metadata import findings_warning
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.adjustments import unexplained_adjustments
 from lake.findings import RECENT, recent_findings
-from lake.store import Lake
 
 
 @dg.asset_check(
@@ -17,7 +16,7 @@ from lake.store import Lake
 )
 def sessions_are_complete(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
     """A warning for sessions without bars, and bars without a session; minutes without a trade are let pass."""
-    return _verdict(lakehouse.lake, "market/calendar_violations")
+    return findings_warning(recent_findings(lakehouse.lake, "market/calendar_violations"), "series")
 
 
 @dg.asset_check(
@@ -27,7 +26,7 @@ def sessions_are_complete(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
 )
 def sources_agree(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
     """A warning for returns that differ."""
-    return _verdict(lakehouse.lake, "market/reconciliation")
+    return findings_warning(recent_findings(lakehouse.lake, "market/reconciliation"), "series")
 
 
 @dg.asset_check(
@@ -37,23 +36,7 @@ def sources_agree(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
 )
 def explain_adj_close(lakehouse: LakehouseResource) -> dg.AssetCheckResult:
     """A warning for sessions at which they do not agree."""
-    found = unexplained_adjustments(lakehouse.lake)
-    return dg.AssetCheckResult(
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
-        metadata={"sessions": len(found), "findings": shown_table(found)},
-    )
-
-
-def _verdict(lake: Lake, table: str) -> dg.AssetCheckResult:
-    found = recent_findings(lake, table)
-    return dg.AssetCheckResult(
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=", ".join(dict.fromkeys(row["symbol"] for row in found[:20])) or None,
-        metadata={"series": len(found), "findings": shown_table(found)},
-    )
+    return findings_warning(unexplained_adjustments(lakehouse.lake), "sessions")
 
 
 MARKET_CHECKS = [sessions_are_complete, sources_agree, explain_adj_close]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets_pkg.metadata import shown_table
+from assets_pkg.metadata import findings_warning, shown_table
 from lake.calendars import STALE_SESSIONS, stale_series
 from lake.ingest import BatchResult, broken_bars, unbalanced_batches
 from lake.store import Lake
@@ -58,15 +58,7 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
         passed=not broken,
         metadata={"rows": lake.row_count("raw/bars"), "broken": len(broken), "first": shown_table(broken)},
     )
-    stale = stale_series(lake)
-    yield dg.AssetCheckResult(
-        check_name="series_are_fresh",
-        asset_key=_BARS,
-        passed=not stale,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=", ".join(dict.fromkeys(row["symbol"] for row in stale[:20])) or None,
-        metadata={"series": len(stale), "stale": shown_table(stale)},
-    )
+    yield findings_warning(stale_series(lake), "series", shown="stale", check_name="series_are_fresh", asset_key=_BARS)
     unbalanced = unbalanced_batches(lake)
     yield dg.AssetCheckResult(
         check_name="ledger_balances",
