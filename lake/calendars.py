@@ -177,4 +177,4 @@ def _at(days: "pd.DatetimeIndex", positions: "NDArray[np.intp]") -> "pd.Datetime
     import pandas as pd
 
     padded = days.append(pd.DatetimeIndex([pd.NaT]))
-    return padded.take(np.where(positions < 0, len(days), positions)).tz_localize("UTC")
+    return pd.DatetimeIndex(padded.take(np.where(positions < 0, len(days), positions)), tz="UTC")
