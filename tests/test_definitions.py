@@ -35,7 +35,7 @@ GRAPH = {
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
     "market/indicators": (("market/bars",), ()),
-    "market/features": (("market/bars", "market/indicators"), ()),
+    "market/features": (("market/bars", "market/indicators", "raw/instruments", "raw/sessions"), ()),
     "models/volatility_5d": (("market/features",), ()),
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/volatility_5d_champion"), ()),

@@ -42,7 +42,7 @@
         interval,
         {{ beginning_of_time() }} as first_ts,
         {{ beginning_of_time() }} as read_from,
-        cast(null as timestamp with time zone) as state_ts
+        {{ dbt.cast('null', 'timestamp with time zone') }} as state_ts
     from {{ relation }}
 )
     {%- endif -%}
@@ -88,7 +88,7 @@
         '' as symbol,
         '' as interval
         {%- for column in columns %},
-        cast(null as {{ model.get("columns", {}).get(column, {}).get("data_type") or "double" }}) as {{ column }}
+        {{ dbt.cast("null", model.get("columns", {}).get(column, {}).get("data_type") or "double") }} as {{ column }}
         {%- endfor %}
     where false
     {%- endif %}
@@ -96,5 +96,5 @@
 {%- endmacro %}
 
 {% macro beginning_of_time() -%}
-    cast('0001-01-01 00:00:00+00' as timestamp with time zone)
+    {{ dbt.cast("'0001-01-01 00:00:00+00'", "timestamp with time zone") }}
 {%- endmacro %}
