@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +16,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import arrow_udf
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
 from lake.list_functions import LIST_FUNCTIONS, ListFunction
 from lake.store import Lake
@@ -65,7 +66,7 @@ def _arrow_udf(function: ListFunction) -> Any:
     def compute(*arguments: pa.Array) -> pa.Array:
         return function(*(argument.cast(kind) for argument, kind in zip(arguments, types, strict=True)))
 
-    return arrow_udf(compute, "array<double>")
+    return arrow_udf(compute, ArrayType(DoubleType()))
 
 
 def show(session: SparkSession, lake: Lake, table: str, version: int | None = None) -> None:
@@ -78,63 +79,67 @@ def show(session: SparkSession, lake: Lake, table: str, version: int | None = No
     rows.createOrReplaceTempView(f"`{table.replace('/', '.')}`")
 
 
-def stage(rows: DataFrame, lake: Lake, table: str, key: Sequence[str], partition_by: Sequence[str]) -> str:
-    """Compute rows and write them as Parquet files beside a table; return the folder. What was there is replaced."""
-    folder = f"{lake.path(table)}/{_STAGING}"
+def stage(rows: DataFrame, lake: Lake, table: str, key: Sequence[str], partition_by: Sequence[str]) -> "Staged":
+    """Compute rows and write them as Parquet files beside a table; what was there of an earlier build is replaced."""
+    staged = Staged(lake, table, rows.schema, key, partition_by)
     balanced = rows.hint("rebalance", *partition_by).sortWithinPartitions(*partition_by, *key)
-    balanced.write.partitionBy(*partition_by).mode("overwrite").parquet(_uri(folder))
-    return folder
+    balanced.write.partitionBy(*partition_by).mode("overwrite").parquet(_uri(staged.path))
+    return staged
 
 
-def commit(
-    lake: Lake,
-    table: str,
-    schema: StructType,
-    key: Sequence[str],
-    partition_by: Sequence[str],
-    metadata: dict[str, str] | None = None,
-) -> int:
-    """Make staged files the whole content of a table, in one commit; return the new version.
+@dataclass(frozen=True)
+class Staged:
+    """Rows for a table as Parquet files in a folder beside it, which readers of the table do not see."""
 
-    The files move into the table's folder first, where nobody sees them before the commit. What a kill leaves of them,
-    vacuum deletes.
+    lake: Lake
+    table: str
+    schema: StructType
+    key: Sequence[str]
+    partition_by: Sequence[str]
 
-    Parameters
-    ----------
-    schema : of the rows that were staged, partition columns included.
-    key : columns whose range each file's entry in the log carries, so that readers can skip the file.
-    metadata : what the commit says beside that.
-    """
-    folder = lake.filesystem(table)
-    staged = folder.get_file_info(pafs.FileSelector(_STAGING, recursive=True))
-    files = [_added(folder, info, key) for info in staged if info.path.endswith(".parquet")]
-    nullable = StructType([StructField(field.name, field.dataType) for field in schema.fields])
-    delta_schema = Schema.from_json(nullable.json())
-    for file in files:
-        folder.create_dir(str(PurePosixPath(file.path).parent))
-        folder.move(f"{_STAGING}/{file.path}", file.path)
-    version = lake.replace_by_files(table, files, delta_schema, partition_by, metadata)
-    folder.delete_dir(_STAGING)
-    return version
+    @property
+    def path(self) -> str:
+        """URI of the folder."""
+        return f"{self.lake.path(self.table)}/{_STAGING}"
 
+    def commit(self, metadata: dict[str, str] | None = None) -> int:
+        """Make the files the whole content of the table, in one commit that says `metadata`; return the new version.
 
-def _added(folder: pafs.FileSystem, info: pafs.FileInfo, key: Sequence[str]) -> AddAction:
-    path = PurePosixPath(info.path).relative_to(_STAGING)
-    footer = pq.read_metadata(info.path, filesystem=folder)
-    ranges: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}}
-    for position, name in enumerate(footer.schema.names):
-        chunks = [footer.row_group(group).column(position).statistics for group in range(footer.num_row_groups)]
-        if name in key and all(chunk is not None and chunk.has_min_max for chunk in chunks):
-            ranges["minValues"][name] = _json(min(chunk.min for chunk in chunks))
-            ranges["maxValues"][name] = _json(max(chunk.max for chunk in chunks))
-    return AddAction(
-        path=str(path),
-        size=info.size,
-        partition_values=dict(part.split("=", 1) for part in path.parts[:-1]),
-        modification_time=int(datetime.now(UTC).timestamp() * 1000),
-        data_change=True,
-        stats=json.dumps({"numRecords": footer.num_rows, **ranges}),
-    )
+        They move into the table's folder first, where nobody sees them before the commit. Those that a kill leaves
+        there, vacuum deletes.
+        """
+        folder = self.lake.filesystem(self.table)
+        found = folder.get_file_info(pafs.FileSelector(_STAGING, recursive=True))
+        files = [self._added(folder, info) for info in found if info.path.endswith(".parquet")]
+        nullable = StructType([StructField(field.name, field.dataType) for field in self.schema.fields])
+        for file in files:
+            folder.create_dir(str(PurePosixPath(file.path).parent))
+            folder.move(f"{_STAGING}/{file.path}", file.path)
+        schema = Schema.from_json(nullable.json())
+        return self.lake.replace_by_files(self.table, files, schema, self.partition_by, metadata)
+
+    def discard(self) -> None:
+        """Delete the folder."""
+        self.lake.filesystem(self.table).delete_dir(_STAGING)
+
+    def _added(self, folder: pafs.FileSystem, info: pafs.FileInfo) -> AddAction:
+        """The file's entry in the log, with the range of the key, by which readers can skip it."""
+        path = PurePosixPath(info.path).relative_to(_STAGING)
+        footer = pq.read_metadata(info.path, filesystem=folder)
+        ranges: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}}
+        for position, name in enumerate(footer.schema.names):
+            chunks = [footer.row_group(group).column(position).statistics for group in range(footer.num_row_groups)]
+            if name in self.key and all(chunk is not None and chunk.has_min_max for chunk in chunks):
+                ranges["minValues"][name] = _json(min(chunk.min for chunk in chunks))
+                ranges["maxValues"][name] = _json(max(chunk.max for chunk in chunks))
+        return AddAction(
+            path=str(path),
+            size=info.size,
+            partition_values=dict(part.split("=", 1) for part in path.parts[:-1]),
+            modification_time=int(datetime.now(UTC).timestamp() * 1000),
+            data_change=True,
+            stats=json.dumps({"numRecords": footer.num_rows, **ranges}),
+        )
 
 
 def _json(value: Any) -> Any:

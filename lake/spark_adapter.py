@@ -50,8 +50,9 @@ class SparkAdapter(dbt.adapters.spark.SparkAdapter):
         lake, session = Lake.from_settings(settings), SparkSession.builder.getOrCreate()
         rows = session.sql(sql)
         key, partition_by = config["unique_key"], config["partition_by"]
-        spark.stage(rows, lake, table, key, partition_by)
-        version = spark.commit(lake, table, rows.schema, key, partition_by)
+        staged = spark.stage(rows, lake, table, key, partition_by)
+        version = staged.commit()
+        staged.discard()
         spark.show(session, lake, table, version)
         return {"rows": lake.row_count(table), "slices": 1}
 
