@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from lake import duck
@@ -13,6 +14,7 @@ from lake.tables import RAW_SESSIONS
 if TYPE_CHECKING:
     import pandas as pd
     from exchange_calendars import ExchangeCalendar
+    from numpy.typing import NDArray
 
 CRYPTO_CALENDAR, US_CALENDAR = "24/7", "XNYS"
 STALE_SESSIONS = 5
@@ -133,8 +135,9 @@ def _calendar(calendar: str, first: date, last: date) -> "ExchangeCalendar":
 def _sessions(calendar: str, first_year: int, last_year: int) -> pa.Table:
     import pandas as pd
 
-    known = _calendar(calendar, date(first_year, 1, 1), date(last_year, 12, 31))
-    schedule = known.schedule
+    known = _calendar(calendar, date(first_year - 1, 1, 1), date(last_year, 12, 31))
+    schedule = known.schedule.truncate(str(first_year))
+    closed, scheduled = _holidays(known)
     frame = pd.DataFrame(
         {
             "calendar": calendar,
@@ -145,6 +148,33 @@ def _sessions(calendar: str, first_year: int, last_year: int) -> pa.Table:
             "break_ends_at": schedule["break_end"],
             "early_close": schedule.index.isin(known.early_closes),
             "timezone": str(known.tz),
+            "previous_holiday": _at(closed, closed.searchsorted(schedule.index) - 1),
+            "next_holiday": _at(scheduled, scheduled.searchsorted(schedule.index)),
         }
     )
     return pa.Table.from_pandas(frame, preserve_index=False).cast(RAW_SESSIONS.schema)
+
+
+def _holidays(known: "ExchangeCalendar") -> tuple["pd.DatetimeIndex", "pd.DatetimeIndex"]:
+    """Days of the week without a session: those that there were, and those that follow from the exchange's rules.
+
+    The rules reach a year further, and know of no day of mourning and no storm. Of some calendars the library has a
+    list instead of rules; then all of it counts as known in advance.
+    """
+    import pandas as pd
+
+    first, last = known.first_session, known.last_session
+    closed = pd.bdate_range(first, last, freq="C", weekmask=known.weekmask).difference(known.sessions)
+    if known.regular_holidays is None:
+        return closed, closed
+    ahead = pd.bdate_range(first, last + pd.DateOffset(years=1), freq="C", weekmask=known.weekmask)
+    ruled = ahead.intersection(known.regular_holidays.holidays(ahead[0], ahead[-1])).difference(known.sessions)
+    return closed, ruled
+
+
+def _at(days: "pd.DatetimeIndex", positions: "NDArray[np.intp]") -> "pd.DatetimeIndex":
+    """The days at some positions; none where there is no such position."""
+    import pandas as pd
+
+    padded = days.append(pd.DatetimeIndex([pd.NaT]))
+    return pd.DatetimeIndex(padded.take(np.where(positions < 0, len(days), positions)), tz="UTC")

@@ -113,6 +113,7 @@ RAW_INSTRUMENTS = _spec(
         _field(
             "ends_at", UTC_TIMESTAMP, "Last session that the preferred source will ever have; null where it goes on."
         ),
+        _field("sector", pa.string(), "Sector of a company (GICS): energy, materials ...; null where it is not known."),
     ],
     key=("symbol",),
 )
@@ -129,6 +130,12 @@ RAW_SESSIONS = _spec(
         _field("break_ends_at", UTC_TIMESTAMP, "End of the lunch break; null where there is none."),
         _field("early_close", pa.bool_(), "Whether it closes earlier than usual (a half day).", nullable=False),
         _field("timezone", pa.string(), "Time zone of the exchange (IANA name).", nullable=False),
+        _field("previous_holiday", UTC_TIMESTAMP, "Last day before it that had no session, weekends left out."),
+        _field(
+            "next_holiday",
+            UTC_TIMESTAMP,
+            "Next day without a session by the exchange's rules, weekends left out: no closure that nobody foresaw.",
+        ),
     ],
     key=("calendar", "ts"),
 )

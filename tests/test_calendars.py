@@ -47,6 +47,15 @@ def test_sessions_know_holidays_closures_half_days_and_summer_time(known: Lake) 
     assert sessions["24/7", day("2024-11-30")]["closes_at"] == day("2024-12-01")
 
 
+def test_the_next_holiday_is_only_what_could_be_known_before(known: Lake) -> None:
+    sessions = {row["ts"]: row for row in known.read("raw/sessions").to_pylist() if row["calendar"] == "XNYS"}
+    before, after = sessions[day("2001-09-10")], sessions[day("2001-09-17")]
+    assert (before["previous_holiday"], before["next_holiday"]) == (day("2001-09-03"), day("2001-11-22"))
+    assert (after["previous_holiday"], after["next_holiday"]) == (day("2001-09-14"), day("2001-11-22"))
+    newest = max(sessions)
+    assert sessions[newest]["next_holiday"] == day(f"{newest.year + 1}-01-01")
+
+
 def test_sessions_reach_from_the_first_bar_to_the_end_of_the_year(known: Lake) -> None:
     days = opening(known, "24/7")
     year = datetime.now(UTC).year

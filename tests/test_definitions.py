@@ -35,7 +35,7 @@ GRAPH = {
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
     "market/indicators": (("market/bars",), ()),
-    "market/features": (("market/bars", "market/indicators"), ()),
+    "market/features": (("market/bars", "market/indicators", "raw/instruments", "raw/sessions"), ()),
     "models/volatility_5d": (("market/features",), ()),
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/volatility_5d_champion"), ()),
@@ -103,7 +103,11 @@ def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
     market = {asset for asset in GRAPH if asset.startswith("market/")}
     assert tested == {"raw/bars", "raw/corporate_actions", "raw/flags", "raw/instruments", "raw/sessions"} | market
     warnings = {check.name for check in dbt if not graph.get(check).blocking}
-    assert warnings == {"bars_back_adjusted_agree_with_adj_close"}
+    assert warnings == {
+        "bars_back_adjusted_agree_with_adj_close",
+        "bars_do_not_overlap",
+        "bars_of_live_sources_are_fresh",
+    }
 
 
 @pytest.mark.parametrize("asset", GRAPH)

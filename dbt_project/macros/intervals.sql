@@ -13,5 +13,5 @@
 
 {# Bars that a span of time has, a last shorter one included; none where it ends before it starts. #}
 {% macro bars_between(start, stop, seconds) -%}
-    ceil(greatest(epoch({{ stop }} - {{ start }}), 0) / {{ seconds }})
+    ceil(greatest({{ seconds_between(start, stop) }}, 0) / {{ seconds }})
 {%- endmacro %}

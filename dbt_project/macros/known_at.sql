@@ -8,7 +8,7 @@
     select *
     from {{ relation }}
     {%- if time is not none %}
-    where ingested_at <= timestamptz '{{ time }}'
+    where ingested_at <= {{ moment(time) }}
     {%- endif %}
     qualify row_number() over (
         partition by {{ key | join(", ") }}

@@ -15,6 +15,20 @@ NUMBER_COLUMNS = ("open", "high", "low", "close", "adj_close", "volume")
 BAR_COLUMNS = ("symbol", "asset_class", "interval", "ts", *NUMBER_COLUMNS, "currency")
 ACTION_COLUMNS = ("dividend", "split")
 """What goes ex with a daily bar, beside it: cash per share, new shares per old share. Null, 0 or 1:1 is nothing."""
+SECTORS = (
+    "energy",
+    "materials",
+    "industrials",
+    "consumer_discretionary",
+    "consumer_staples",
+    "health_care",
+    "financials",
+    "information_technology",
+    "communication_services",
+    "utilities",
+    "real_estate",
+)
+"""Sectors of companies: those of the Global Industry Classification Standard (GICS)."""
 INTERVALS = {"1d": pd.Timedelta(days=1), "1h": pd.Timedelta(hours=1), "1m": pd.Timedelta(minutes=1)}
 
 
@@ -24,7 +38,7 @@ class Instrument:
 
     `fallbacks` names, comma-separated, the sources that may continue it where the preferred one fails. `ends_at` is the
     last session that the preferred source will ever have; None where it goes on. Of a live series only the bars say the
-    `currency`.
+    `currency`. `sector` is one of `SECTORS`; None where it is not known, and of all but companies.
     """
 
     symbol: str
@@ -35,6 +49,7 @@ class Instrument:
     source: str
     fallbacks: str = ""
     ends_at: datetime | None = None
+    sector: str | None = None
 
 
 class Source(Protocol):

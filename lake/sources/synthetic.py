@@ -11,11 +11,10 @@ import pandas as pd
 
 from lake.ingest import BatchResult, ingest, ingest_delivery
 from lake.providers import Synthetic
-from lake.sources.base import ACTION_COLUMNS, BAR_COLUMNS, INTERVALS, Instrument, cut
+from lake.sources.base import ACTION_COLUMNS, BAR_COLUMNS, INTERVALS, SECTORS, Instrument, cut
 from lake.store import Lake
 
 _PRICES = ("open", "high", "low", "close", "adj_close")
-_SECTORS = 11
 _MARKET_SIGMA, _SECTOR_SIGMA, _OWN_SIGMA, _DRIFT = 0.008, 0.007, 0.012, 0.0002  # a day, in a calm regime
 _DEGREES = 5  # of freedom of Student's t
 _TURBULENCE = 2.5  # times the calm volatility
@@ -78,8 +77,17 @@ class SyntheticSource:
     def instruments(self) -> list[Instrument]:
         """What the symbols are."""
         return [
-            Instrument(symbol, f"Synthetic {symbol[3:]}", "equity", "USD", "XNYS", self.name, ends_at=self._ends_at)
-            for symbol in self.symbols
+            Instrument(
+                symbol,
+                f"Synthetic {symbol[3:]}",
+                "equity",
+                "USD",
+                "XNYS",
+                self.name,
+                ends_at=self._ends_at,
+                sector=SECTORS[number % len(SECTORS)],
+            )
+            for symbol, number in zip(self.symbols, _numbers(self.symbols), strict=True)
         ]
 
     def fetch(self, symbols: Sequence[str], start: date | None, end: date | None) -> pd.DataFrame:
@@ -129,7 +137,7 @@ class SyntheticSource:
 
     @cached_property
     def _sectors(self) -> np.ndarray:
-        return _SECTOR_SIGMA * self._shocks(_Stream.SECTOR, range(_SECTORS))
+        return _SECTOR_SIGMA * self._shocks(_Stream.SECTOR, range(len(SECTORS)))
 
     def _random(self, stream: _Stream, number: int, part: int = 0) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._settings.seed, spawn_key=(stream, number, part)))
@@ -153,7 +161,7 @@ class SyntheticSource:
         ratio = np.select([nature[3] < 0.7, nature[3] < 0.9], [2.0, 3.0], 1.5)
         dividend_yield = np.where(nature[4] < 0.7, 0.002 + 0.01 * nature[4], 0.0)
         is_quoted_in_halts, shares = nature[5] < 0.5, 1e5 * np.exp(4 * nature[6])
-        sectors = self._sectors[[number % _SECTORS for number in numbers]]
+        sectors = self._sectors[[number % len(SECTORS) for number in numbers]]
         returns = _DRIFT + beta * self._market + sectors + sigma * self._shocks(_Stream.OWN, numbers)
         value = np.log(start) + np.cumsum(returns, axis=1)  # log of an investment of one share
 

@@ -1,7 +1,13 @@
+{{ config(changed_by={
+    'raw/bars': 'select symbol, interval, ts from changes',
+    'raw/flags': 'select symbol, interval, ts from changes',
+    'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+}) }}
+
 -- One true bar per symbol and session, from one source per symbol, adjusted forwards.
 with delivered as (
 
-    select * from {{ ref('stg_bars') }}
+    select * from {{ known_at(scoped(source('raw', 'bars')), ['symbol', 'interval', 'ts', 'source']) }}
 
 ),
 
@@ -41,16 +47,24 @@ chosen as (
 ),
 
 -- Relative to the first bar, so that a later split or dividend never changes an earlier price.
-adjusted as (
+adjustments as (
 
     select
         *,
         adj_close / close as adjustment,
-        adjustment / first_value(adjustment) over (
-            partition by symbol, interval
-            order by ts
-        ) as adj_factor
+        first_value(adj_close / close) over (partition by symbol, interval order by ts) as first_adjustment
     from chosen
+
+),
+
+adjusted as (
+
+    select
+        adjustments.*,
+        coalesce(stored.base_adjustment, first_adjustment) as base_adjustment
+    from adjustments
+    left join {{ stored_state(['base_adjustment']) }} as stored
+        on adjustments.symbol = stored.symbol and adjustments.interval = stored.interval
 
 ),
 
@@ -61,8 +75,8 @@ flagged as (
         symbol,
         interval,
         ts,
-        string_agg(rule, ',' order by rule) as flags
-    from {{ source('raw', 'flags') }}
+        {{ comma_separated('rule') }} as flags
+    from {{ scoped(source('raw', 'flags')) }}
     group by all
 
 )
@@ -83,8 +97,9 @@ select
     volume,
     currency,
 
-    -- adjusted forwards
-    adj_factor,
+    -- adjusted forwards, relative to the first bar
+    base_adjustment,
+    adjustment / base_adjustment as adj_factor,
     open * adj_factor as open_adj,
     high * adj_factor as high_adj,
     low * adj_factor as low_adj,

@@ -8,8 +8,9 @@ with bars as (
         ts,
         close_adj as close,
         close as last_price,
+        closes_at,
         year
-    from {{ ref('bars') }}
+    from {{ closes_at(ref('bars')) }}
 
 ),
 
@@ -69,6 +70,7 @@ own as (
         ln(close / {{ rolling('max', 'close', 252) }}) as drawdown_252,
 
         ewma_vol,
+        closes_at,
         year
     from joined
     window series as (partition by symbol, interval order by ts)
@@ -80,6 +82,7 @@ market as (
     select
         interval,
         ts,
+        closes_at,
         scaled_return_1 as market_scaled_return_1,
         scaled_return_5 as market_scaled_return_5,
         log_ewma_vol as market_log_ewma_vol,
@@ -90,9 +93,9 @@ market as (
 )
 
 select
-    own.* exclude (ewma_vol, year),
+    own.* exclude (ewma_vol, closes_at, year),
 
-    -- the market at its latest session that is not later
+    -- the market at its last bar that had closed when this one did
     market.market_scaled_return_1,
     market.market_scaled_return_5,
     market.market_log_ewma_vol,
@@ -103,4 +106,4 @@ select
     own.year
 from own
 asof left join market
-    on own.interval = market.interval and own.ts >= market.ts
+    on own.interval = market.interval and own.closes_at >= market.closes_at

@@ -1,0 +1,130 @@
+{#
+  What DuckDB and Spark do not write alike. All other SQL of the models is common to both: `group by all`, `qualify`, named
+  windows, `if`, `filter (where ...)`, `pow` (not `^`), aliases used in the same select (but not in its window functions).
+  Numbers that a function gets are written as `2e0 / 13`: Spark takes `2.0` for a decimal and rounds it.
+#}
+
+{# Each series of `relation` as one row of lists, in time order. `columns` are names; nulls keep their place. #}
+{% macro as_lists(relation, columns, by=["symbol", "interval"], order="ts") -%}
+    {{ adapter.dispatch("as_lists")(relation, columns, by, order) }}
+{%- endmacro %}
+
+{% macro duckdb__as_lists(relation, columns, by, order) -%}
+    select
+        {{ by | join(", ") }}
+        {%- for column in columns %},
+        list({{ column }} order by {{ order }}) as {{ column }}
+        {%- endfor %}
+    from {{ relation }}
+    group by {{ by | join(", ") }}
+{%- endmacro %}
+
+{% macro spark__as_lists(relation, columns, by, order) -%}
+    select
+        {{ by | join(", ") }}
+        {%- for column in columns %},
+        series.{{ column }} as {{ column }}
+        {%- endfor %}
+    from (
+        select {{ by | join(", ") }}, array_sort(array_agg(struct({{ ([order] + columns) | unique | join(", ") }}))) as series
+        from {{ relation }}
+        group by {{ by | join(", ") }}
+    )
+{%- endmacro %}
+
+{# The other way round: the lists of each row of `relation`, which are of one length, as rows. #}
+{% macro as_rows(relation, columns, by=["symbol", "interval"]) -%}
+    {{ adapter.dispatch("as_rows")(relation, columns, by) }}
+{%- endmacro %}
+
+{% macro duckdb__as_rows(relation, columns, by) -%}
+    select
+        {{ by | join(", ") }}
+        {%- for column in columns %},
+        unnest({{ column }}) as {{ column }}
+        {%- endfor %}
+    from {{ relation }}
+{%- endmacro %}
+
+{% macro spark__as_rows(relation, columns, by) -%}
+    select
+        {{ by | join(", ") }},
+        inline(arrays_zip({{ columns | join(", ") }})) as ({{ columns | join(", ") }})
+    from {{ relation }}
+{%- endmacro %}
+
+{#
+  A join of each row of `left` with the row of `right` that has the same values `on` and the latest time not after its
+  own. Stands behind `from left`; `right` keeps its name.
+#}
+{% macro asof_left_join(left, right, on, time, right_time=none) -%}
+    {{ adapter.dispatch("asof_left_join")(left, right, on, time, right_time or time) }}
+{%- endmacro %}
+
+{% macro duckdb__asof_left_join(left, right, on, time, right_time) -%}
+    asof left join {{ right }}
+        on {% for name in on %}{{ left }}.{{ name }} = {{ right }}.{{ name }} and {% endfor -%}
+        {{ left }}.{{ time }} >= {{ right }}.{{ right_time }}
+{%- endmacro %}
+
+{# Each time that `left` has is looked up once, however many rows have it. #}
+{% macro spark__asof_left_join(left, right, on, time, right_time) -%}
+    {%- set keys = on | join(", ") -%}
+    left join (
+        select asked_at, latest.*
+        from (
+            select
+                {{ keys }},
+                time as asked_at,
+                is_asked,
+                last_value(found, true) over (partition by {{ keys }} order by time, is_asked) as latest
+            from (
+                select distinct {{ keys }}, {{ time }} as time, true as is_asked, null as found from {{ left }}
+                union all
+                select {{ keys }}, {{ right_time }} as time, false as is_asked, struct(*) as found from {{ right }}
+            )
+        )
+        where is_asked and latest is not null
+    ) as {{ right }}
+        on {% for name in on %}{{ left }}.{{ name }} = {{ right }}.{{ name }} and {% endfor -%}
+        {{ left }}.{{ time }} = {{ right }}.asked_at
+{%- endmacro %}
+
+{# A moment, written in ISO 8601 with its zone. #}
+{% macro moment(text) -%}
+    {{ adapter.dispatch("moment")(text) }}
+{%- endmacro %}
+
+{% macro duckdb__moment(text) -%}
+    timestamptz '{{ text }}'
+{%- endmacro %}
+
+{% macro spark__moment(text) -%}
+    timestamp '{{ text }}'
+{%- endmacro %}
+
+{# Seconds from one moment to a later one. #}
+{% macro seconds_between(start, stop) -%}
+    {{ adapter.dispatch("seconds_between")(start, stop) }}
+{%- endmacro %}
+
+{% macro duckdb__seconds_between(start, stop) -%}
+    epoch({{ stop }} - {{ start }})
+{%- endmacro %}
+
+{% macro spark__seconds_between(start, stop) -%}
+    ((unix_micros({{ stop }}) - unix_micros({{ start }})) / 1e6)
+{%- endmacro %}
+
+{# The values of a group in one text, sorted. #}
+{% macro comma_separated(column) -%}
+    {{ adapter.dispatch("comma_separated")(column) }}
+{%- endmacro %}
+
+{% macro duckdb__comma_separated(column) -%}
+    string_agg({{ column }}, ',' order by {{ column }})
+{%- endmacro %}
+
+{% macro spark__comma_separated(column) -%}
+    string_agg({{ column }}, ',') within group (order by {{ column }})
+{%- endmacro %}

@@ -1,0 +1,100 @@
+{#
+  One SQL text for the full build and for the increment.
+
+  A model with the config `changed_by` is told in a relation which series (symbol, interval) it has to build, from when:
+      first_ts   first row that may change: the model gives the rows `ts >= first_ts` of these series, all of them
+      read_from  first row to read, `lookback` rows before that; the beginning of time where the series is read whole
+      state_ts   row of this model just before first_ts, whose columns restart the recursions; null where there is none
+                 or where it is not `warm`, and then read_from is the beginning of time
+  A full build is the same with every series, first_ts the beginning of time and state_ts null. So is whatever is not a
+  build: unit tests, `--empty`, `--vars as_of`, `dbt compile`, `dbt show` and the docs.
+
+  Macros
+      scope(relation)                   that relation: symbol, interval, first_ts, read_from, state_ts;
+                                        `relation` has the series of a full build
+      scoped(relation)                  rows of a relation with symbol, interval and ts: `ts >= first_ts`
+      scoped(relation, lookback=true)   `ts >= read_from`, and the column `is_lookback`: `ts < first_ts`
+      stored_state(['ema_12', ...])     symbol, interval and these columns of this model's own row at state_ts;
+                                        no row where it is null, so join it with `left join`
+
+  Config
+      changed_by  upstream (`market/bars`) to SQL over `changes`, its rows that came or went since this model was built
+                  (its own columns), which gives `symbol, interval, ts`: from ts on this series may change. Null symbol:
+                  every series; null interval: every interval. Any upstream that is left out changes nothing.
+      lookback    rows before first_ts that the windows of the model need; default 0
+      warm        condition on this model's row at state_ts under which the lookback and that row are enough; where it
+                  is not met, the series is read whole. Default: always.
+  What is built, how it is compared with what is stored, and what is written: lake/increments.py.
+#}
+
+{# Whether the relations of the scope are there. #}
+{% macro is_scoped() -%}
+    {{ return(false) }}
+{%- endmacro %}
+
+{% macro scope(relation) -%}
+    {%- if is_scoped() -%}
+        _scope
+    {%- else -%}
+(
+    select distinct
+        symbol,
+        interval,
+        {{ beginning_of_time() }} as first_ts,
+        {{ beginning_of_time() }} as read_from,
+        {{ dbt.cast('null', 'timestamp with time zone') }} as state_ts
+    from {{ relation }}
+)
+    {%- endif -%}
+{%- endmacro %}
+
+{# Two branches, as one series that is read whole must not make all others be read whole; the comments become bounds. #}
+{% macro scoped(relation, lookback=false) -%}
+    {%- set since = "read_from" if lookback else "first_ts" -%}
+(
+    {%- if is_scoped() -%}
+    {%- for bounds, comparison in [("recent", ">"), ("whole", "=")] %}
+    select
+        upstream.*
+        {%- if lookback %},
+        upstream.ts < _scope.first_ts as is_lookback
+        {%- endif %}
+    from {{ relation }} as upstream
+    inner join _scope on upstream.symbol = _scope.symbol and upstream.interval = _scope.interval
+    where
+        _scope.{{ since }} {{ comparison }} {{ beginning_of_time() }}
+        and upstream.ts >= _scope.{{ since }}
+        and /*{{ bounds }} {{ since }}*/ true
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+    {%- else %}
+    select
+        *
+        {%- if lookback %},
+        false as is_lookback
+        {%- endif %}
+    from {{ relation }}
+    {%- endif %}
+)
+{%- endmacro %}
+
+{% macro stored_state(columns) -%}
+(
+    {%- if is_scoped() %}
+    select symbol, interval, {{ columns | join(", ") }}
+    from _stored_state
+    {%- else %}
+    select
+        '' as symbol,
+        '' as interval
+        {%- for column in columns %},
+        {{ dbt.cast("null", model.get("columns", {}).get(column, {}).get("data_type") or "double") }} as {{ column }}
+        {%- endfor %}
+    where false
+    {%- endif %}
+)
+{%- endmacro %}
+
+{% macro beginning_of_time() -%}
+    {{ dbt.cast("'0001-01-01 00:00:00+00'", "timestamp with time zone") }}
+{%- endmacro %}
