@@ -1,4 +1,4 @@
-"""Everything on S3: the whole graph, killed and cut off from its store; what is said then, and that a rerun mends it."""
+"""Everything on S3: the whole graph, killed and cut off from its store; what is said, and that a rerun mends it."""
 
 import sqlite3
 import uuid
