@@ -18,13 +18,6 @@
 -- Technical indicators on forward-adjusted prices: rows become lists of a series, functions of lists take care of all that
 -- looks at more than one row, and the lists become rows again. To add an indicator, write one expression: over lists
 -- in `smoothed` (a recursion) or `windows`, or of these in `indicators`; and describe it in indicators.yml.
-{%- set states = [
-    'bar_number', 'range_number', 'volume_number',
-    'ema_5', 'ema_10', 'ema_12', 'ema_20', 'ema_26', 'ema_50', 'ema_200', 'macd_fast', 'macd_signal',
-    'average_gain_14', 'average_loss_14', 'range_sum_14', 'plus_dm_sum_14', 'minus_dm_sum_14', 'adx_14', 'atr_10', 'atr_14',
-    'obv', 'adl', 'ewma_variance', 'peak',
-] %}
-
 with bars as (
 
     select
@@ -91,16 +84,22 @@ lists as (
 
 ),
 
--- Rows before the first to build are of use behind a stored state only: without one a series is computed from its first row on.
+stored as (
+
+    select *
+    from {{ stored_state(columns_of('indicators', state=true) | map(attribute='name') | list) }}
+
+),
+
+-- Rows before the first to build are of use behind a stored state only: without one a series is computed from its first row.
 counted as (
 
     select
         bars.symbol,
         bars.interval,
-        cast(count(*) filter (where is_lookback and stored.bar_number is not null) as integer) as lookback
+        cast(count(*) filter (where is_lookback and stored.symbol is not null) as integer) as lookback
     from bars
-    left join {{ stored_state(['bar_number']) }} as stored
-        on bars.symbol = stored.symbol and bars.interval = stored.interval
+    left join stored on bars.symbol = stored.symbol and bars.interval = stored.interval
     group by bars.symbol, bars.interval
 
 ),
@@ -231,7 +230,8 @@ inputs as (
 recursions as (
 
     select
-        inputs.*,
+        inputs.symbol,
+        inputs.interval,
         {{ running_sum('one', 'bar_number') }},
         {{ running_sum('has_range', 'range_number') }},
         {{ running_sum('has_volume', 'volume_number') }},
@@ -248,22 +248,26 @@ recursions as (
         {{ wilder('true_range', 14, 'atr_14') }},
         {{ running_sum('signed_volume', 'obv') }},
         {{ running_sum('accumulation', 'adl') }},
-        smooth(squared_return, 6e-2, 20, lookback, stored.ewma_variance) as ewma_variance,
-        {{ running_max('close', 'peak') }},
-        stored.macd_signal as stored_macd_signal,
-        stored.adx_14 as stored_adx_14
+        {{ smooth('squared_return', '6e-2', 20, 'ewma_variance') }},
+        {{ running_max('close', 'peak') }}
     from inputs
-    left join {{ stored_state(states) }} as stored
-        on inputs.symbol = stored.symbol and inputs.interval = stored.interval
+    left join stored on inputs.symbol = stored.symbol and inputs.interval = stored.interval
 
 ),
 
--- Recursions and windows over the results of others: MACD's signal, ADX, and %D with two more rows of %K before its first.
-first_results as (
+derived as (
 
     select
-        *,
-        {{ each('macd_fast[i] - ema_26[i]', along='ema_26') }} as macd_line,
+        symbol,
+        interval,
+        0 as lookback,
+        -- of a constant price nothing is left but rounding
+        {{ each("""
+            case
+                when abs(macd_fast[i] - ema_26[i]) > 1e-14 * abs(ema_26[i]) then macd_fast[i] - ema_26[i]
+                when macd_fast[i] + ema_26[i] is not null then 0e0
+            end
+        """, along='ema_26') }} as macd_line,
         -- without any movement TA-Lib leaves ADX as it is (here NaN), and counts it as zero in the 14 that ADX starts with
         {{ each("""
             case
@@ -272,41 +276,61 @@ first_results as (
                 when plus_dm_sum_14[i] is not null and range_number[i] < 28 then 0e0
                 when plus_dm_sum_14[i] is not null then cast('nan' as double)
             end
-        """, along='ema_26') }} as dx,
-        least(lookback, 2) as early,
-        rolling_min(low, 14, greatest(lookback - 2, 0)) as lowest,
-        rolling_max(high, 14, greatest(lookback - 2, 0)) as highest,
-        {{ without_first('close', 'greatest(lookback - 2, 0)') }} as close_of_k
+        """, along='ema_26') }} as dx
     from recursions
 
 ),
 
-second_results as (
+recursions_of_recursions as (
+
+    select
+        derived.symbol,
+        derived.interval,
+        macd_line,
+        {{ ema('macd_line', 9, 'macd_signal') }},
+        {{ wilder('dx', 14, 'adx_14') }}
+    from derived
+    left join stored on derived.symbol = stored.symbol and derived.interval = stored.interval
+
+),
+
+-- %D is the mean of three %K, so that there are two more of these.
+extremes as (
+
+    select
+        *,
+        least(lookback, 2) as early,
+        rolling_min(low, 14, greatest(lookback - 2, 0)) as lowest,
+        rolling_max(high, 14, greatest(lookback - 2, 0)) as highest,
+        {{ without_first('close', 'greatest(lookback - 2, 0)') }} as late_closes
+    from inputs
+
+),
+
+stochastics as (
 
     select
         *,
         {{ each("""
             case
-                when highest[i] > lowest[i] then 100 * (close_of_k[i] - lowest[i]) / (highest[i] - lowest[i])
+                when highest[i] > lowest[i] then 100 * (late_closes[i] - lowest[i]) / (highest[i] - lowest[i])
                 when highest[i] <= lowest[i] then 0e0
             end
-        """, along='close_of_k') }} as k
-    from first_results
+        """, along='late_closes') }} as k
+    from extremes
 
 ),
 
-computed as (
+-- What looks at the last rows only.
+windows as (
 
     select
         symbol,
         interval,
 
-        -- of the rows to build
-        {%- for column in ['ts', 'is_lookback', 'close', 'true_range', 'typical_price', 'log_return_1', 'bars_a_year', 'volume'] %}
+        -- inputs of the rows to build
+        {%- for column in ['ts', 'is_lookback', 'bars_a_year', 'close', 'volume', 'true_range', 'typical_price', 'log_return_1'] %}
         {{ without_first(column, 'lookback') }} as {{ column }},
-        {%- endfor %}
-        {%- for column in states if column not in ['macd_signal', 'adx_14'] %}
-        {{ column }},
         {%- endfor %}
 
         -- trend
@@ -317,8 +341,6 @@ computed as (
         sma_100,
         sma_200,
         rolling_wma(close, 20, lookback) as wma_20,
-        macd_line,
-        smooth(macd_line, 2e0 / 10, 9, 0, stored_macd_signal) as macd_signal,
 
         -- momentum
         {{ without_first('k', 'early') }} as k,
@@ -330,7 +352,6 @@ computed as (
         lagged(close, 5, lookback) as close_5_ago,
         lagged(close, 10, lookback) as close_10_ago,
         lagged(close, 20, lookback) as close_20_ago,
-        smooth(dx, 1e0 / 14, 14, 0, stored_adx_14) as adx_14,
 
         -- bands and channels
         rolling_std_pop(close, 20, lookback) as deviation_20,
@@ -353,7 +374,16 @@ computed as (
         rolling_mean(garman_klass_term, 20, lookback) as garman_klass_mean_20,
         rolling_cov(log_return_1, market_return, 60, lookback) as market_covariance_60,
         rolling_cov(market_return, market_return, 60, lookback) as market_variance_60
-    from second_results
+    from stochastics
+
+),
+
+computed as (
+
+    select *
+    from windows
+    inner join recursions using (symbol, interval)
+    inner join recursions_of_recursions using (symbol, interval)
 
 ),
 
@@ -427,5 +457,10 @@ indicators as (
 )
 
 -- the columns that indicators.yml describes
-select {{ model.columns | join(", ") }}
+select
+    {%- for column in columns_of('indicators') %}
+    cast({{ column.name }} as {{ column.data_type }}) as {{ column.name }}{{ "," if not loop.last }}
+    {%- else %}
+    *
+    {%- endfor %}
 from indicators
