@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, recursion, sentiment
+from lake import calendars, duck, list_functions, sentiment
 
 
 def register_functions(connection: DuckDBPyConnection) -> None:
     """Make the functions that models use known to a connection."""
-    recursion.register(connection)
+    list_functions.register(connection)
     calendars.register(connection)
     sentiment.register(connection)
 

@@ -71,7 +71,7 @@ smoothed as (
         {{ wilder('gain', 14) }} as average_gain_14,
         {{ wilder('loss', 14) }} as average_loss_14,
         {{ wilder('true_range', 14) }} as atr_14,
-        smooth(squared_return, 0.06, 20, null) as ewma_variance
+        smooth(squared_return, 6e-2, 20, 0, null) as ewma_variance
     from lists
 
 ),
