@@ -161,6 +161,7 @@ select
     sqrt(ewma_variance) as ewma_vol,
 
     -- states of the recursions that are not columns above
+    bar_number,
     macd_fast,
     average_gain_14,
     average_loss_14,
