@@ -1,4 +1,4 @@
-"""How good or bad a headline sounds: VADER's lexicon with a supplement for finance. Experimental: unproven as a signal."""
+"""How good or bad a headline sounds: the lexicon VADER with words of finance. Experimental: no proven signal."""
 
 from functools import cache
 from typing import TYPE_CHECKING
