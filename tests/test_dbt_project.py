@@ -27,6 +27,8 @@ from lake.store import Lake
 from lake.tables import TABLES, field_description
 from ml.datasets import FEATURES
 
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 MODELS = (
     "market/bars",
