@@ -72,19 +72,6 @@
     transform({{ along }}, (row, i) -> {{ expression }})
 {%- endmacro %}
 
-{# A list without its first n entries. #}
-{% macro without_first(values, n) -%}
-    {{ adapter.dispatch("without_first")(values, n) }}
-{%- endmacro %}
-
-{% macro duckdb__without_first(values, n) -%}
-    list_slice({{ values }}, {{ n }} + 1, len({{ values }}))
-{%- endmacro %}
-
-{% macro spark__without_first(values, n) -%}
-    slice({{ values }}, {{ n }} + 1, size({{ values }}))
-{%- endmacro %}
-
 {#
   A join of each row of `left` with the row of `right` that has the same values `on` and the latest time not after its
   own. Stands behind `from left`; `right` keeps its name.
