@@ -1,5 +1,6 @@
 """Derived tables on a DuckDB connection: the functions that the SQL of models uses, and models as views."""
 
+import inspect
 from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
@@ -7,10 +8,18 @@ from duckdb import DuckDBPyConnection
 from lake import calendars, duck, recursion
 
 
+_FUNCTIONS = (recursion, calendars)
+
+
 def register_functions(connection: DuckDBPyConnection) -> None:
     """Make the functions that models use known to a connection."""
-    recursion.register(connection)
-    calendars.register(connection)
+    for module in _FUNCTIONS:
+        module.register(connection)
+
+
+def functions_source() -> str:
+    """Source text of these functions: what it says, the rows of a model follow from."""
+    return "".join(inspect.getsource(module) for module in _FUNCTIONS)
 
 
 def define_models(connection: DuckDBPyConnection, queries: Mapping[str, str]) -> None:
