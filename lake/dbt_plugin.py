@@ -52,25 +52,20 @@ class Plugin(BasePlugin):
         cursor.execute("set timezone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """What the macros ask for: to build a table, to tell what the tests of one have not seen, to note what they have.
+        """Bring a model's lake table up to date and show the new version under its name.
 
         Parameters
         ----------
-        target_config : `location.path` names the lake table (`market/bars`), `location.format` says what to do with it;
-            its result is added to the dictionary `config`.
-            `build` : `config` has the attributes of :class:`lake.increments.Model` but its table; of the result, `rows`
-            and `slices` are the numbers of what was written.
+        target_config : `location.path` names the lake table (`market/bars`); the dictionary `config` has the other
+            attributes of :class:`lake.increments.Model`, and `rows` and `slices` are set to the numbers of what was
+            written.
 
         Raises
         ------
-        DbtRuntimeError : two rows have the same key, or the relation shows a past state of knowledge.
+        DbtRuntimeError : the SQL fails, two rows have the same key, or a past state of knowledge is shown.
         """
         assert target_config.location is not None
         table, config = target_config.location.path, target_config.config
-        self._build(table, config)
-
-    def _build(self, table: str, config: dict[str, Any]) -> None:
-        """Bring a table up to date and show the new version under its name."""
         if self._as_of is not None:
             raise DbtRuntimeError(f"{table} as of {self._as_of} is not written: the lake keeps what is known now")
         model = Model(table=table, **config)

@@ -5,21 +5,19 @@ from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, recursion
-
-
-_FUNCTIONS = (recursion, calendars)
+from lake import calendars, duck, list_functions, lists, recursion, windows
 
 
 def register_functions(connection: DuckDBPyConnection) -> None:
     """Make the functions that models use known to a connection."""
-    for module in _FUNCTIONS:
-        module.register(connection)
+    list_functions.register(connection)
+    calendars.register(connection)
 
 
 def functions_source() -> str:
     """Source text of these functions: what it says, the rows of a model follow from."""
-    return "".join(inspect.getsource(module) for module in _FUNCTIONS)
+    modules = (list_functions, lists, recursion, windows, calendars)
+    return "".join(inspect.getsource(module) for module in modules)
 
 
 def define_models(connection: DuckDBPyConnection, queries: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from lake import duck
 from lake.derived import functions_source
 from lake.duck import literal
 from lake.inventory import read_log
-from lake.slices import changed_keys, slices
+from lake.slices import changed_keys, predicates
 from lake.store import Lake, Snapshot
 
 _BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
@@ -120,8 +120,6 @@ def changed_rows(lake: Lake, table: str, then: Snapshot, now: Snapshot) -> str |
         commits = list(read_log(lambda path: lake.read_file(table, path), names))
     except FileNotFoundError:
         return None
-    if any("metaData" in action for commit in commits for action in commit.actions):
-        return None
     appended, came, went, slices = set[str](), set[str](), set[str](), []
     for commit in commits:
         added, removed = (commit.files(action, data_change=True) for action in ("add", "remove"))
@@ -132,9 +130,9 @@ def changed_rows(lake: Lake, table: str, then: Snapshot, now: Snapshot) -> str |
     if appended & went:  # the rows of a file that was written anew are not only those of its slices
         came, appended, slices = came | appended, set(), ["true"]
     came, went = came - went, went - came
-    if not lake.has_files(table, appended | came | went):
-        return None
-    if "true" in slices and sum(commit.rows_added for commit in commits) > _MOST_COMPARED_ROWS:
+    other_columns = any("metaData" in action for commit in commits for action in commit.actions)
+    too_many = "true" in slices and sum(commit.rows_added for commit in commits) > _MOST_COMPARED_ROWS
+    if other_columns or too_many or not lake.has_files(table, appended | came | went):
         return None
     columns = ", ".join(f'"{name}"' for name in lake.columns(table))
 
@@ -401,10 +399,12 @@ def _write_changes(
             """)
         connection.execute(f"insert into changed {changed_keys(connection, 'piece', 'old', identity)}")
         connection.execute("insert into new by name from piece")
-    replaced, added = _row(connection, "select count_if(is_known), count_if(not is_known) from changed")
+    replaced, added = _row(
+        connection, "select count(*) filter (where is_known), count(*) filter (where not is_known) from changed"
+    )
     if not replaced + added:
         return Written(stored.version, 0, 0)
-    found = slices(connection, "changed", model.key, model.partition_by)
+    found = predicates(connection, "changed", model.key, model.partition_by)
     ordered = f"order by {', '.join(model.key)}"
     if not replaced:
         rows = connection.execute(f"from new semi join changed using ({', '.join(model.key)}) {ordered}")

@@ -1,33 +1,34 @@
-"""The one recursive primitive, y[t] = y[t-1] + alpha (x[t] - y[t-1]), as a DuckDB function over lists.
+"""Recursions over time: exponential smoothing, running totals and maxima, which go on from a stored result.
 
-EMA, MACD, RSI, ATR and the exponentially weighted variance are this recursion with different `alpha` and inputs;
-everything else in the dbt project is plain SQL.
+A null is no observation: its result is null, and the recursion passes over it. With a state, the result of the row
+before the first wanted one, everything earlier is left out of account; a series in pieces, each from the last result of
+the piece before, gives the same bits as the series at once. Without a state (NaN) it starts at its first number.
 """
 
-import duckdb
+from collections.abc import Callable, Iterator
+
 import numpy as np
-import pyarrow as pa
-from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-Floats = NDArray[np.float64]
+from lake.lists import Floats, Lists
 
 
-def smooth(values: Floats, alpha: float, warmup: int, state: float | None = None) -> Floats:
-    """Smooth one series exponentially, seeded as TA-Lib seeds it.
+def smooth(values: Lists, alpha: float, warmup: int, state: Floats) -> Floats:
+    """Smooth exponentially, seeded as TA-Lib seeds: y[t] = y[t-1] + alpha (x[t] - y[t-1]).
+
+    EMA, MACD, RSI, ATR, ADX and the exponentially weighted variance are this with different `alpha` and inputs.
 
     Parameters
     ----------
-    values : shape (n,), in time order. NaN is no observation: it gives NaN, and the state passes over it.
-    alpha : weight of the newest observation: 2 / (period + 1) for an EMA, 1 / period for Wilder's smoothing.
+    values : what is smoothed. NaN that is not null (0 / 0) leaves the average as it is.
+    alpha : weight of the newest observation: 2 / (n + 1) for an EMA, 1 / n for Wilder's smoothing.
     warmup : number of observations whose mean is the first result; the results before it are NaN.
-    state : the result just before the first value. With it there is no warm-up, and smoothing a series in pieces,
-        each from the last result of the piece before, gives the same bits as smoothing it at once.
+    state : the average of each series before its first wanted row; NaN where there is none.
 
     Returns
     -------
-    Shape (n,), in the unit of `values`.
+    The averages of the wanted rows, in the unit of `values`.
 
     Raises
     ------
@@ -41,52 +42,112 @@ def smooth(values: Floats, alpha: float, warmup: int, state: float | None = None
         raise ValueError(f"alpha must be in (0, 1], got {alpha}")
     if warmup < 1:
         raise ValueError(f"warmup must be at least 1, got {warmup}")
-    result = np.full(len(values), np.nan)
-    observed = np.flatnonzero(~np.isnan(values))
-    if state is None:
-        if len(observed) < warmup:
-            return result
-        state = float(np.mean(values[observed[:warmup]]))
-        result[observed[warmup - 1]] = state
-        observed = observed[warmup:]
-    if len(observed):
-        keep = 1 - alpha
-        result[observed], _ = lfilter([alpha], [1.0, -keep], values[observed], zi=[keep * state])
-    return result
+
+    def seed(first: Floats) -> Floats:
+        return _sum_in_order(first) / warmup
+
+    averages = _recursion(values, state, _linear(alpha, 1 - alpha), warmup, seed)
+    return _held(averages, values, state)[values.wanted]
 
 
-def register(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `smooth(values double[], alpha double, warmup integer, state double)` known to a DuckDB connection.
+def wilder_sum(values: Lists, n: int, state: Floats) -> Floats:
+    """Wilder's running sum over about `n` rows, y[t] = y[t-1] - y[t-1] / n + x[t], seeded by the sum of n - 1 values.
 
-    The arguments are those of :func:`smooth`, with null in the place of NaN and None; the result is a list as long as
-    `values`. Registering twice does nothing.
+    Parameters
+    ----------
+    values : what is summed.
+    n : Wilder's period.
+    state : the sum of each series before its first wanted row; NaN where there is none.
+
+    Returns
+    -------
+    The sums of the wanted rows, in the unit of `values`; the first of a series is that of its nth observation.
+
+    References
+    ----------
+    TA-Lib, `ta_PLUS_DI.c` and `ta_ADX.c`.
     """
-    known = connection.execute("select 1 from duckdb_functions() where function_name = 'smooth'").fetchone()
-    if known is None:
-        connection.create_function(
-            "smooth",
-            _smooth_lists,
-            ["double[]", "double", "integer", "double"],
-            "double[]",
-            type=PythonUDFType.ARROW,
-            null_handling=FunctionNullHandling.SPECIAL,
-        )
+    return _recursion(values, state, _linear(1, 1 - 1 / n), n - 1, _sum_in_order, gives_seed=False)[values.wanted]
 
 
-def _smooth_lists(
-    values: pa.ChunkedArray, alpha: pa.ChunkedArray, warmup: pa.ChunkedArray, state: pa.ChunkedArray
-) -> pa.Array:
-    lists = values.combine_chunks()
-    ends = np.cumsum(lists.value_lengths().fill_null(0).to_numpy())
-    flat = lists.flatten().to_numpy(zero_copy_only=False)
-    pieces = [
-        smooth(piece, *parameters)
-        for piece, *parameters in zip(
-            np.split(flat, ends[:-1]), alpha.to_pylist(), warmup.to_pylist(), state.to_pylist(), strict=True
-        )
-    ]
-    return pa.ListArray.from_arrays(
-        pa.array(np.concatenate([[0], ends]), pa.int32()),
-        pa.array(np.concatenate(pieces), from_pandas=True),
-        mask=lists.is_null(),
-    )
+def running_sum(values: Lists, state: Floats) -> Floats:
+    """Sum of all observations so far. `state`: the sum of each series before its first wanted row; NaN: 0."""
+    return _recursion(values, state, _linear(1, 1), 0, _sum_in_order)[values.wanted]
+
+
+def running_max(values: Lists, state: Floats) -> Floats:
+    """Greatest observation so far. `state`: that of each series before its first wanted row; NaN: none."""
+
+    def run(matrix: Floats, before: Floats) -> Floats:
+        return np.maximum.accumulate(np.maximum(matrix, before[:, None]), axis=1)
+
+    return _recursion(values, state, run, 0, lambda first: np.full(len(first), -np.inf))[values.wanted]
+
+
+def _linear(gain: float, keep: float) -> Callable[[Floats, Floats], Floats]:
+    def run(matrix: Floats, before: Floats) -> Floats:
+        results: Floats = lfilter([gain], [1.0, -keep], matrix, axis=1, zi=keep * before[:, None])[0]
+        return results
+
+    return run
+
+
+def _sum_in_order(matrix: Floats) -> Floats:
+    return np.add.accumulate(matrix, axis=1)[:, -1] if matrix.shape[1] else np.zeros(len(matrix))
+
+
+def _recursion(
+    values: Lists,
+    state: Floats,
+    run: Callable[[Floats, Floats], Floats],
+    warmup: int,
+    seed: Callable[[Floats], Floats],
+    *,
+    gives_seed: bool = True,
+) -> Floats:
+    """Results of all rows from the state, or from the seed that the first `warmup` observations give."""
+    is_warm = ~np.isnan(state)
+    observed = ~np.isnan(values.flat)
+    if is_warm.any():
+        observed &= values.positions >= values.of_each(np.where(is_warm, values.lookback, 0))
+    results = np.full(len(values.flat), np.nan)
+    counts = np.bincount(np.repeat(np.arange(len(values.lengths)), values.lengths)[observed], minlength=len(state))
+    inputs = values.flat[observed]
+    outputs = np.full(len(inputs), np.nan)
+    for rows in _similar(np.where(is_warm | (counts >= warmup), counts, 0), is_warm):
+        cells = np.arange(counts[rows].max()) < counts[rows][:, None]
+        in_rows = np.repeat(rows, counts)
+        matrix = np.zeros(cells.shape)
+        matrix[cells] = inputs[in_rows]
+        if is_warm[rows][0]:
+            matrix = run(matrix, state[rows])
+        else:
+            before = seed(matrix[:, :warmup])
+            matrix[:, warmup:] = run(matrix[:, warmup:], before)
+            matrix[:, : max(warmup - 1, 0)] = np.nan
+            if warmup:
+                matrix[:, warmup - 1] = before if gives_seed else np.nan
+        outputs[in_rows] = matrix[cells]
+    results[observed] = outputs
+    return results
+
+
+def _similar(counts: NDArray[np.int64], is_warm: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Series of similar length that all have a state or all have none; those without any observation are left out."""
+    kinds = np.where(is_warm, 1, -1) * np.frexp(counts)[1]
+    for kind in np.unique(kinds[counts > 0]):
+        yield kinds == kind
+
+
+def _held(averages: Floats, values: Lists, state: Floats) -> Floats:
+    """The averages, and the one before in the place of a NaN that is not null."""
+    silent = np.isnan(values.flat)
+    if len(values.missing):
+        silent &= ~values.missing
+    at = np.flatnonzero(silent)
+    if len(at):
+        row = np.arange(len(averages))
+        latest = np.maximum.accumulate(np.where(np.isnan(averages), -1, row))[at]
+        series = np.searchsorted(values.starts, at, side="right") - 1
+        averages[at] = np.where(latest >= values.starts[series], averages[latest], state[series])
+    return averages

@@ -29,7 +29,7 @@ def changed_keys(connection: DuckDBPyConnection, new: str, old: str, key: Sequen
     """
 
 
-def slices(
+def predicates(
     connection: DuckDBPyConnection, changed: str, key: Sequence[str], partition_by: Sequence[str] = ()
 ) -> list[str]:
     """Predicates that together select every row with one of the keys in a relation.

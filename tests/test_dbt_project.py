@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,13 +46,13 @@ class Project:
     def lake(self) -> Lake:
         return Lake.from_settings(Settings(home=self.home))
 
-    def dbt(self, *arguments: str, **environment: str) -> dict[str, Any]:
+    def dbt(self, *arguments: str, fails: bool = False, **environment: str) -> dict[str, Any]:
         """Run dbt as a user would and return its results by node name."""
-        self.printed(*arguments, **environment)
+        self.printed(*arguments, fails=fails, **environment)
         return {result["unique_id"]: result["status"] for result in self.artifact("run_results")["results"]}
 
-    def printed(self, *arguments: str, **environment: str) -> str:
-        """Run dbt as a user would and return what it prints."""
+    def printed(self, *arguments: str, fails: bool = False, **environment: str) -> str:
+        """Run dbt as a user would and return what it prints; whether it `fails` is as expected."""
         command = [
             Path(sys.executable).with_name("dbt"),
             *arguments,
@@ -67,7 +68,7 @@ class Project:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout
 
     def artifact(self, name: str) -> dict[str, Any]:
@@ -367,7 +368,98 @@ def test_the_features_of_the_models_stand_in_their_order(project: Project) -> No
     assert tuple(columns[first : first + len(FEATURES)]) == tuple(FEATURES)
 
 
-def test_exposures_name_what_rests_on_the_features(project: Project) -> None:
+def test_whoever_rests_on_a_table_is_named_with_an_address_and_an_owner(project: Project) -> None:
     exposures = project.artifact("manifest")["exposures"]
-    assert {key.split(".")[-1] for key in exposures} >= {"prediction_api", "return_5d", "volatility_5d"}
-    assert all("model.lakehouse.features" in it["depends_on"]["nodes"] for it in exposures.values())
+    readers = {it["name"]: {node.split(".")[-1] for node in it["depends_on"]["nodes"]} for it in exposures.values()}
+    on_features = {"prediction_api", "return_5d", "volatility_5d", "data_drift"}
+    assert {name for name, tables in readers.items() if "features" in tables} == on_features
+    assert readers["data_quality"] == {"calendar_violations", "corporate_actions", "reconciliation"}
+    assert all(it["url"] and it["owner"]["name"] and it["maturity"] == "high" for it in exposures.values())
+
+
+def test_every_public_model_has_a_contract_and_an_owner(project: Project) -> None:
+    manifest = project.artifact("manifest")
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    owned = {group["name"] for group in manifest["groups"].values() if group["owner"]["name"]}
+    assert {model["group"] for model in models} <= owned
+    public = {f"{model['schema']}/{model['name']}": model for model in models if model["access"] == "public"}
+    assert set(public) == {*MODELS, *FINDINGS}
+    assert all(model["contract"]["enforced"] and model["contract"]["checksum"] for model in public.values())
+
+
+@pytest.mark.parametrize(
+    ("selector", "tables"),
+    [("new_bar", {*MODELS, *FINDINGS}), ("indicators", {"market/bars", "market/indicators", "market/features"})],
+)
+def test_selectors_name_what_people_want_to_run(project: Project, selector: str, tables: set[str]) -> None:
+    listed = project.printed("--quiet", "ls", "--selector", selector, "--resource-type", "model").splitlines()
+    assert {f"market/{name.split('.')[-1]}" for name in listed if ".market." in name} == tables
+
+
+def spoil(lake: Lake, table: str, change: str) -> None:
+    """Rewrite a whole table of the lake as SQL over `rows` says, behind the back of dbt."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        rows = lake.read(table)  # noqa: F841, read by the SQL
+        lake.replace(
+            table, connection.sql(change).to_arrow_table(), None, ["year"] if table != "raw/instruments" else []
+        )
+
+
+def test_each_generic_test_finds_what_it_is_there_for(project: Project, tmp_path: Path) -> None:
+    spoiled = Project(tmp_path / "home", tmp_path / "target")
+    shutil.copytree(project.home, spoiled.home)
+    shutil.copytree(project.target, spoiled.target)
+    a_day = "symbol = 'IBM' and ts = timestamptz '2002-03-04'"
+    spoil(
+        spoiled.lake,
+        "market/indicators",
+        f"""
+        select * replace (
+            if({a_day}, null, sma_20) as sma_20, -- null_only_in_warmup: a null in mid-series
+            if({a_day}, 101, rsi_14) as rsi_14, -- accepted_range
+            if({a_day}, bb_upper_20 + 1, bb_lower_20) as bb_lower_20, -- holds
+            if({a_day}, bar_number + 1, bar_number) as bar_number -- monotonic_time
+        ) from rows
+        where ts <> timestamptz '2002-06-10' -- row_count
+        """,
+    )
+    spoil(
+        spoiled.lake,
+        "market/bars",
+        f"""
+        select * replace (if({a_day}, null, close_adj) as close_adj) from rows -- never_null
+        union all select * from rows where {a_day} -- unique_key
+        union all select * replace (ts + interval 12 hours as ts) from rows where {a_day} -- monotonic_time
+        """,
+    )
+    spoil(  # proportional_to_adj_close
+        spoiled.lake, "market/bars_back_adjusted", f"select * replace (if({a_day}, 1, close) as close) from rows"
+    )
+    spoil(spoiled.lake, "raw/instruments", "select * replace (null::timestamptz as ends_at) from rows")  # fresh
+    failed = {
+        name.split(".")[2]
+        for name, status in spoiled.dbt("test", "--selector", "guards", fails=True).items()
+        if status != "pass"
+    }
+    assert failed >= {
+        "indicators_null_only_in_warmup",
+        "indicators_are_in_range",
+        "indicators_make_sense",
+        "indicators_are_numbered_in_order",
+        "indicators_one_row_per_bar",
+        "bars_are_complete",
+        "bars_one_row_per_session",
+        "bars_do_not_overlap",
+        "bars_back_adjusted_agree_with_adj_close",
+        "bars_of_live_sources_are_fresh",
+    }
+    spoiled.printed("source", "freshness", fails=True)
+    assert {it["status"] for it in spoiled.artifact("sources")["results"]} == {"error"}
+
+
+def test_sources_that_have_ended_by_declaration_are_fresh(project: Project) -> None:
+    project.printed("source", "freshness")
+    assert {it["unique_id"]: it["status"] for it in project.artifact("sources")["results"]} == {
+        "source.lakehouse.raw.bars": "pass"
+    }

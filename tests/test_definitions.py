@@ -103,7 +103,11 @@ def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
     market = {asset for asset in GRAPH if asset.startswith("market/")}
     assert tested == {"raw/bars", "raw/corporate_actions", "raw/flags", "raw/instruments", "raw/sessions"} | market
     warnings = {check.name for check in dbt if not graph.get(check).blocking}
-    assert warnings == {"bars_back_adjusted_agree_with_adj_close"}
+    assert warnings == {
+        "bars_back_adjusted_agree_with_adj_close",
+        "bars_do_not_overlap",
+        "bars_of_live_sources_are_fresh",
+    }
 
 
 @pytest.mark.parametrize("asset", GRAPH)

@@ -1,19 +1,55 @@
-"""The recursive primitive: equal to TA-Lib, to a plain loop, and to itself when a series arrives in pieces."""
+"""The recursions: equal to TA-Lib, to a plain loop, and to themselves when a series arrives in pieces."""
 
 from collections.abc import Callable
 
-import duckdb
 import numpy as np
 import pytest
 import talib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.recursion import Floats, register, smooth
+from lake import recursion
+from lake.lists import Floats, Lists
 
-PRICES = st.lists(st.none() | st.floats(0.01, 1e6), max_size=60)
-ALPHAS = st.floats(0.01, 1.0)
-WARMUPS = st.integers(1, 20)
+Series = list[float | None]
+Recursion = Callable[[Lists, Floats], Floats]
+
+SERIES = st.lists(st.none() | st.floats(0.01, 1e6), max_size=60)
+RECURSIONS: dict[str, Recursion] = {
+    "smooth": lambda values, state: recursion.smooth(values, 0.1, 5, state),
+    "wilder_sum": lambda values, state: recursion.wilder_sum(values, 5, state),
+    "running_sum": recursion.running_sum,
+    "running_max": recursion.running_max,
+}
+COLD = np.array([np.nan])
+
+
+def of_one(function: Recursion, values: Series, lookback: int = 0, state: float = np.nan) -> Floats:
+    return function(Lists.of([values], lookback), np.array([state]))
+
+
+def plain_loop(name: str, values: Series) -> list[float]:
+    """The definitions with alpha 0.1, n and warmup 5, a row at a time."""
+    results: list[float] = []
+    seen: Series = []
+    state = np.nan
+    for value in values:
+        if value is None:
+            results.append(np.nan)
+            continue
+        seen.append(value)
+        known = len(seen)
+        if name == "smooth":
+            state = state + 0.1 * (value - state) if known > 5 else sum(seen) / 5
+            results.append(state if known >= 5 else np.nan)
+        elif name == "wilder_sum":
+            state = state - state / 5 + value if known >= 5 else sum(seen)
+            results.append(state if known >= 5 else np.nan)
+        elif name == "running_sum":
+            results.append(sum(seen))
+        else:
+            results.append(max(seen))
+    return results
 
 
 def random_walk(rows: int, seed: int) -> tuple[Floats, Floats, Floats]:
@@ -23,121 +59,74 @@ def random_walk(rows: int, seed: int) -> tuple[Floats, Floats, Floats]:
     return close * np.exp(noise.uniform(0, 0.02, rows)), close * np.exp(-noise.uniform(0, 0.02, rows)), close
 
 
-def plain_loop(values: list[float | None], alpha: float, warmup: int) -> list[float | None]:
-    """The definition, a row at a time."""
-    results: list[float | None] = []
-    seeds: list[float] = []
-    state = None
-    for value in values:
-        if value is None:
-            results.append(None)
-            continue
-        if state is not None:
-            state += alpha * (value - state)
-        else:
-            seeds.append(value)
-            if len(seeds) == warmup:
-                state = sum(seeds) / warmup
-        results.append(state)
-    return results
-
-
-def as_floats(values: list[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
 @pytest.mark.parametrize("rows", [1, 11, 12, 26, 34, 1000])
 @pytest.mark.parametrize("period", [2, 12, 26, 50])
 def test_ema_is_that_of_talib(rows: int, period: int) -> None:
     close = random_walk(rows, seed=period)[2]
-    np.testing.assert_allclose(smooth(close, 2 / (period + 1), period), talib.EMA(close, period), rtol=1e-12)
+    ours = recursion.smooth(Lists.of([close]), 2 / (period + 1), period, COLD)
+    np.testing.assert_allclose(ours, talib.EMA(close, period), rtol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [14, 15, 1000])
-def test_wilders_smoothing_gives_the_rsi_and_atr_of_talib(rows: int) -> None:
+def test_wilders_sum_gives_the_directional_indicator_of_talib(rows: int) -> None:
     high, low, close = random_walk(rows, seed=rows)
-    change = np.diff(close, prepend=np.nan)
-    gain, loss = (smooth(np.maximum(side, 0), 1 / 14, 14) for side in (change, -change))
-    np.testing.assert_allclose(100 * gain / (gain + loss), talib.RSI(close, 14), rtol=1e-9)
-    np.testing.assert_allclose(
-        smooth(talib.TRANGE(high, low, close), 1 / 14, 14), talib.ATR(high, low, close, 14), rtol=1e-9
+    up, down = np.diff(high, prepend=np.nan), -np.diff(low, prepend=np.nan)
+    movement = np.where(np.isnan(up), np.nan, np.where((up > down) & (up > 0), up, 0))
+    ours, ranges = (
+        recursion.wilder_sum(Lists.of([[None, *values[1:]]]), 14, COLD)
+        for values in (movement, talib.TRANGE(high, low, close))
     )
+    np.testing.assert_allclose(100 * ours / ranges, talib.PLUS_DI(high, low, close, 14), rtol=1e-9)
 
 
-@given(PRICES, ALPHAS, WARMUPS)
-def test_it_is_the_plain_loop_and_passes_over_nulls(values: list[float | None], alpha: float, warmup: int) -> None:
-    np.testing.assert_allclose(
-        smooth(as_floats(values), alpha, warmup), as_floats(plain_loop(values, alpha, warmup)), rtol=1e-9
-    )
+@pytest.mark.parametrize("name", RECURSIONS)
+@given(SERIES)
+def test_it_is_the_plain_loop_and_passes_over_nulls(name: str, values: Series) -> None:
+    np.testing.assert_allclose(of_one(RECURSIONS[name], values), plain_loop(name, values), rtol=1e-9)
 
 
-@given(PRICES, ALPHAS, WARMUPS, st.data())
-def test_a_series_in_pieces_gives_the_same_bits(
-    values: list[float | None], alpha: float, warmup: int, data: st.DataObject
-) -> None:
-    series = as_floats(values)
-    whole = smooth(series, alpha, warmup)
+@pytest.mark.parametrize("name", RECURSIONS)
+@given(SERIES, st.data())
+def test_a_series_in_pieces_gives_the_same_bits(name: str, values: Series, data: st.DataObject) -> None:
+    whole = of_one(RECURSIONS[name], values)
     known = np.flatnonzero(~np.isnan(whole))
     if len(known):
-        cut = data.draw(st.sampled_from(known.tolist()), label="last row of the first piece")
-        rest = smooth(series[cut + 1 :], alpha, warmup, state=whole[cut])
-        assert np.array_equal(rest, whole[cut + 1 :], equal_nan=True)
+        last = data.draw(st.sampled_from(known.tolist()), label="last row of the first piece")
+        lookback = data.draw(st.integers(0, last + 1), label="rows before the second piece that are given with it")
+        rest = of_one(RECURSIONS[name], values[last + 1 - lookback :], lookback, whole[last])
+        assert np.array_equal(rest, whole[last + 1 :], equal_nan=True)
 
 
-@given(PRICES, ALPHAS, WARMUPS, st.integers(0, 60))
-def test_the_future_does_not_change_the_past(values: list[float | None], alpha: float, warmup: int, cut: int) -> None:
-    series = as_floats(values)
-    assert np.array_equal(smooth(series[:cut], alpha, warmup), smooth(series, alpha, warmup)[:cut], equal_nan=True)
+@pytest.mark.parametrize("name", RECURSIONS)
+@given(SERIES, st.integers(0, 60))
+def test_the_future_does_not_change_the_past(name: str, values: Series, cut: int) -> None:
+    ours, all_of_them = (of_one(RECURSIONS[name], some) for some in (values[:cut], values))
+    assert np.array_equal(ours, all_of_them[: len(ours)], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", RECURSIONS)
+@given(st.lists(st.tuples(SERIES, st.none() | st.floats(1, 9)), max_size=8), st.integers(0, 12))
+def test_many_series_at_once_are_each_what_they_are_alone(
+    name: str, series: list[tuple[Series, float | None]], lookback: int
+) -> None:
+    """Of different lengths, some with a state, some from their first row on."""
+    states = [np.nan if state is None else state for _, state in series]
+    together = RECURSIONS[name](Lists.of([values for values, _ in series], lookback), np.array(states))
+    alone = [
+        of_one(RECURSIONS[name], values, lookback, state) for (values, _), state in zip(series, states, strict=True)
+    ]
+    assert np.array_equal(together, np.concatenate([*alone, []]), equal_nan=True)
+
+
+def test_what_cannot_be_computed_leaves_an_average_as_it_is() -> None:
+    values: Series = [np.nan, 1.0, 3.0, np.nan, None, np.nan, 4.0]
+    assert recursion.smooth(Lists.of([values]), 0.5, 2, COLD).tolist()[2:] == pytest.approx(
+        [2, 2, np.nan, 2, 3], nan_ok=True
+    )
+    assert of_one(lambda it, state: recursion.smooth(it, 0.5, 2, state), [1.0, np.nan, 3.0], 1, 5.0).tolist() == [5, 4]
 
 
 @pytest.mark.parametrize(("alpha", "warmup", "name"), [(0.0, 5, "alpha"), (1.5, 5, "alpha"), (0.5, 0, "warmup")])
 def test_wrong_parameters_are_named(alpha: float, warmup: int, name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        smooth(np.ones(10), alpha, warmup)
-
-
-@pytest.fixture
-def query() -> Callable[[str], list[tuple[object, ...]]]:
-    connection = duckdb.connect()
-    register(connection)
-    return lambda sql: connection.execute(sql).fetchall()
-
-
-def test_sql_smooths_a_list_for_each_series(query: Callable[[str], list[tuple[object, ...]]]) -> None:
-    rows = query("""
-        select symbol, smooth(list(x order by i), 0.5, 2, null)
-        from (values ('A', 1, 1.0), ('A', 2, 3.0), ('A', 3, null), ('A', 4, 4.0), ('B', 1, 5.0)) as t (symbol, i, x)
-        group by symbol order by symbol
-    """)
-    assert rows == [("A", [None, 2.0, None, 3.0]), ("B", [None])]
-
-
-def test_sql_continues_from_a_state(query: Callable[[str], list[tuple[object, ...]]]) -> None:
-    assert query("select smooth([4.0, null, 5.0], 0.5, 14, 2.0)") == [([3.0, None, 4.0],)]
-
-
-def test_sql_takes_empty_and_missing_lists(query: Callable[[str], list[tuple[object, ...]]]) -> None:
-    rows = query("select smooth(x, 0.5, 1, null) from (values ([]::double[]), (null), ([2.0])) as t (x)")
-    assert rows == [([],), (None,), ([2.0],)]
-
-
-def test_sql_agrees_with_numpy_on_many_series(query: Callable[[str], list[tuple[object, ...]]]) -> None:
-    """More series than DuckDB hands over at once, each of its own length."""
-    rows = query("""
-        select x, smooth(x, 0.1, 5, null)
-        from (select list(sin(i * s) order by i) as x from range(3000) as s (s), range(20) as i (i)
-              where i <= s % 20 group by s)
-    """)
-    assert len(rows) == 3000
-    for values, results in rows:
-        assert isinstance(values, list)
-        assert isinstance(results, list)
-        np.testing.assert_array_equal(as_floats(results), smooth(as_floats(values), 0.1, 5))
-
-
-def test_registering_twice_is_harmless() -> None:
-    connection = duckdb.connect()
-    register(connection)
-    register(connection)
-    register(connection.cursor())
-    assert connection.cursor().execute("select smooth([1.0], 0.5, 1, null)").fetchone() == ([1.0],)
+        recursion.smooth(Lists.of([[1.0] * 10]), alpha, warmup, COLD)

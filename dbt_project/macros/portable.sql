@@ -1,6 +1,6 @@
 {#
   What DuckDB and Spark do not write alike. All other SQL of the models is common to both: `group by all`, `qualify`, named
-  windows, `if`, `filter (where ...)`, aliases used in the same select, `pow` (not `^`).
+  windows, `if`, `filter (where ...)`, `pow` (not `^`), aliases used in the same select (but not in its window functions).
   Numbers that a function gets are written as `2e0 / 13`: Spark takes `2.0` for a decimal and rounds it.
 #}
 

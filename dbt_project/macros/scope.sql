@@ -24,9 +24,9 @@
       lookback    rows before first_ts that the windows of the model need; default 0
       warm        condition on this model's row at state_ts under which the lookback and that row are enough; where it
                   is not met, the series is read, built and compared whole: its first_ts is the beginning of time, too.
-              Default: always.
+                  Default: always.
   across_symbols  true where a row follows from rows of other symbols at its ts, as a rank does: all series are built
-              from the first change on, all symbols together. No lookback and no state.
+                  from the first change on, all symbols together; no lookback and no state
   What is built, how it is compared with what is stored, and what is written: lake/increments.py.
 #}
 
@@ -36,6 +36,7 @@
         model.resource_type == "model"
         and model.config.materialized == "delta"
         and flags.WHICH in ("run", "build", "retry")
+        and target.type == "duckdb"
         and not flags.EMPTY
     ) }}
 {%- endmacro %}
@@ -50,7 +51,7 @@
         interval,
         {{ beginning_of_time() }} as first_ts,
         {{ beginning_of_time() }} as read_from,
-        cast(null as timestamp with time zone) as state_ts
+        {{ dbt.cast('null', 'timestamp with time zone') }} as state_ts
     from {{ relation }}
 )
     {%- endif -%}
@@ -90,7 +91,7 @@
         '' as symbol,
         '' as interval
         {%- for column in columns %},
-        cast(null as {{ model.get("columns", {}).get(column, {}).get("data_type") or "double" }}) as {{ column }}
+        {{ dbt.cast("null", model.get("columns", {}).get(column, {}).get("data_type") or "double") }} as {{ column }}
         {%- endfor %}
     where false
     {%- endif %}
@@ -111,7 +112,7 @@
     _stored_state as (
         select
             {%- for name, column in model.columns.items() %}
-            cast(null as {{ column.data_type }}) as {{ name }}{{ "," if not loop.last }}
+            {{ dbt.cast('null', column.data_type) }} as {{ name }}{{ "," if not loop.last }}
             {%- endfor %}
     )
 
@@ -119,5 +120,5 @@
 {%- endmacro %}
 
 {% macro beginning_of_time() -%}
-    cast('0001-01-01 00:00:00+00' as timestamp with time zone)
+    {{ dbt.cast("'0001-01-01 00:00:00+00'", "timestamp with time zone") }}
 {%- endmacro %}

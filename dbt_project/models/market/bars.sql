@@ -52,7 +52,7 @@ adjustments as (
     select
         *,
         adj_close / close as adjustment,
-        first_value(adjustment) over (partition by symbol, interval order by ts) as first_adjustment
+        first_value(adj_close / close) over (partition by symbol, interval order by ts) as first_adjustment
     from chosen
 
 ),
@@ -75,7 +75,7 @@ flagged as (
         symbol,
         interval,
         ts,
-        string_agg(rule, ',' order by rule) as flags
+        {{ comma_separated('rule') }} as flags
     from {{ scoped(source('raw', 'flags')) }}
     group by all
 

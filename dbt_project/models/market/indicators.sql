@@ -71,7 +71,7 @@ smoothed as (
         {{ wilder('gain', 14) }} as average_gain_14,
         {{ wilder('loss', 14) }} as average_loss_14,
         {{ wilder('true_range', 14) }} as atr_14,
-        smooth(squared_return, 0.06, 20, null) as ewma_variance
+        smooth(squared_return, 6e-2, 20, 0, null) as ewma_variance
     from lists
 
 ),
@@ -161,6 +161,7 @@ select
     sqrt(ewma_variance) as ewma_vol,
 
     -- states of the recursions that are not columns above
+    bar_number,
     macd_fast,
     average_gain_14,
     average_loss_14,

@@ -1,13 +1,11 @@
-{# Values lie within the bounds, both included (`exclusive: true`: neither); null passes. #}
-{% test accepted_range(model, column_name, min_value=none, max_value=none, exclusive=false) %}
-{%- set equals = "" if exclusive else "=" %}
-select *
-from {{ model }}
-where not (
-    {{ column_name }} is null
-    or (
-        {{ column_name }} >{{ equals }} {{ "'-infinity'::double" if min_value is none else min_value }}
-        and {{ column_name }} <{{ equals }} {{ "'infinity'::double" if max_value is none else max_value }}
-    )
-)
+{#
+  Values are finite and within their range; null passes. `columns` maps a column to its range as SQL has it
+  (`"> 0"`, `between 0 and 100`); `broken` names the columns that are outside.
+#}
+{% test accepted_range(model, columns) %}
+    {%- set conditions = {} -%}
+    {%- for column, range in columns.items() -%}
+        {%- do conditions.update({column: column ~ " " ~ range ~ " and " ~ is_finite(column)}) -%}
+    {%- endfor -%}
+    {{ rows_that_break(conditions, model) }}
 {% endtest %}

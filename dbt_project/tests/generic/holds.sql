@@ -1,6 +1,4 @@
-{# A condition is true in every row in which it is not null. #}
-{% test holds(model, condition) %}
-select *
-from {{ model }}
-where not ({{ condition }})
+{# Conditions are true in every row in which they are not null. `conditions` maps a name to SQL; `broken` has names. #}
+{% test holds(model, conditions) %}
+    {{ rows_that_break(conditions, model) }}
 {% endtest %}

@@ -1,0 +1,69 @@
+"""Lists of numbers, one for each series, side by side in one array: what the functions over lists compute on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The numbers of many series, each in time order.
+
+    Attributes
+    ----------
+    flat : all numbers, one series after the other. NaN where there is none.
+    lengths : how many of them each series has.
+    lookback : how many of these, of each series, come before the first row that is to be computed.
+    missing : where `flat` has null, in distinction to a NaN that was computed (0 / 0); none where it is empty.
+    """
+
+    flat: Floats
+    lengths: Integers
+    lookback: Integers
+    missing: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, series: Iterable[Iterable[float | None]], lookback: int = 0) -> "Lists":
+        """Lists from Python's own, in which None is null."""
+        return cls.from_arrow(pa.array(series, pa.list_(pa.float64())), lookback)
+
+    @classmethod
+    def from_arrow(cls, lists: pa.ListArray, lookback: int | Integers = 0) -> "Lists":
+        """Lists from Arrow's; one that is null has no numbers."""
+        numbers = lists.flatten()
+        lengths = lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+        missing = numbers.is_null().to_numpy(zero_copy_only=False) if numbers.null_count else np.empty(0, np.bool_)
+        skipped = np.minimum(lookback, lengths).astype(np.int64)
+        return cls(numbers.to_numpy(zero_copy_only=False), lengths, skipped, missing)
+
+    @cached_property
+    def starts(self) -> Integers:
+        """Where in `flat` each series starts."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @cached_property
+    def positions(self) -> Integers:
+        """Of each number, how many of its series come before it."""
+        return np.arange(len(self.flat)) - self.of_each(self.starts)
+
+    @cached_property
+    def wanted(self) -> Integers:
+        """Where in `flat` the rows are that are to be computed."""
+        return np.flatnonzero(self.positions >= self.of_each(self.lookback))
+
+    def of_each(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A value of each series, for each of its numbers."""
+        return np.repeat(values, self.lengths)
+
+    def to_arrow(self, results: Floats) -> pa.ListArray:
+        """Lists of the results of the wanted rows; NaN becomes null."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths - self.lookback)])
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(results, from_pandas=True))
