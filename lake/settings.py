@@ -1,7 +1,7 @@
 """The one settings class: every value that may differ between a laptop and a cluster, read from the environment."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         '(`{"text": ...}`), besides being logged.',
     )
     smtp: Smtp = _nested("The mail server that the same notifications go out by", Smtp(), "operations.md")
+    engine: Literal["duckdb", "spark"] = Field(
+        default="duckdb",
+        description="What computes the dbt models: `duckdb`, or `spark` ([when and how](scale.md)), which needs "
+        "`pip install '.[spark]'` and Java 17.",
+    )
     retention_hours: int = Field(
         default=168,
         ge=1,

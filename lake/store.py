@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from lake.s3 import delta_options, is_remote
 from lake.settings import Settings
@@ -169,6 +170,35 @@ class Lake:
             attempts=_COMMIT_ATTEMPTS if isinstance(data, pa.Table) else 1,
         )
 
+    def replace_by_files(
+        self,
+        table: str,
+        files: list[AddAction],
+        schema: Schema,
+        partition_by: Sequence[str] = (),
+        metadata: dict[str, str] | None = None,
+    ) -> int:
+        """Make Parquet files that are in the table's folder already its whole content, and return the new version."""
+        properties = CommitProperties(custom_metadata=metadata)
+
+        def adopt() -> None:
+            if self.exists(table):
+                self._table(table).create_write_transaction(
+                    [*files], "overwrite", schema, list(partition_by), commit_properties=properties
+                )
+            else:
+                create_table_with_add_actions(
+                    self.path(table),
+                    schema,
+                    files,
+                    partition_by=list(partition_by),
+                    configuration={**_CONFIGURATION},
+                    storage_options=self.storage_options,
+                    commit_properties=properties,
+                )
+
+        return self._commit(table, adopt)
+
     def read(
         self,
         table: str,
@@ -276,11 +306,11 @@ class Lake:
         snapshot = (delta.metadata().id, delta.version())
         kept, dataset = self._datasets.get(table, (None, None))
         if kept != snapshot:
-            dataset = delta.to_pyarrow_dataset(filesystem=self._filesystem(table))
+            dataset = delta.to_pyarrow_dataset(filesystem=self.filesystem(table))
             self._datasets[table] = (snapshot, dataset)
         return dataset
 
-    def _filesystem(self, folder: str = "") -> pafs.FileSystem:
+    def filesystem(self, folder: str = "") -> pafs.FileSystem:
         """Arrow's own filesystem: delta-rs' Python one can abort the interpreter when it exits right after a read."""
         if not is_remote(self.uri):
             return pafs.SubTreeFileSystem(self.path(folder), pafs.LocalFileSystem())
@@ -333,7 +363,7 @@ class Lake:
 
     def _candidates(self) -> list[str]:
         """Everything two folders down."""
-        filesystem = self._filesystem()
+        filesystem = self.filesystem()
 
         def folders(path: str) -> list[str]:
             found = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))

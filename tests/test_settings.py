@@ -40,7 +40,7 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
 
 
 PROVIDERS = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Provider)}
-OTHERS = PROVIDERS | {"mlflow_tracking_uri", "sources", "severity", "smtp", "synthetic"}
+OTHERS = PROVIDERS | {"engine", "mlflow_tracking_uri", "sources", "severity", "smtp", "synthetic"}
 PLAIN = [name for name in Settings.model_fields if name not in OTHERS]
 
 
@@ -94,6 +94,13 @@ def test_a_severity_that_there_is_not_is_refused_by_name(
 ) -> None:
     monkeypatch.setenv(f"LAKEHOUSE_SEVERITY__{rule.upper()}", severity)
     with pytest.raises(ValidationError, match=f"severity.{rule}\n"):
+        get_settings()
+
+
+@pytest.mark.parametrize("engine", ["pandas", "", "Spark"])
+def test_an_engine_that_there_is_not_is_refused_by_name(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_ENGINE", engine)
+    with pytest.raises(ValidationError, match=r"engine\n.*'duckdb' or 'spark'"):
         get_settings()
 
 
