@@ -1,12 +1,14 @@
 """Fixtures that several test files share: an empty home, a lake in it, a webhook for notifications, the built graph."""
 
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
 import curl_cffi  # noqa: F401 (TensorFlow carries a libcurl too, and the first one that a process loads wins)
 import pytest
+from filelock import FileLock
 
 from lake.settings import Settings, get_settings
 from lake.store import Lake
@@ -60,6 +62,12 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The graph of a small universe, built once for all tests; who changes it works on a copy."""
-    return build(Home(tmp_path_factory.mktemp("graph") / "home"))
+def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Built:
+    """The graph of a small universe, built once for all tests and workers; who changes it works on a copy."""
+    own = tmp_path_factory.getbasetemp()
+    known = (own if worker_id == "master" else own.parent) / "built.pickle"
+    with FileLock(known.with_suffix(".lock")):
+        if not known.exists():
+            known.write_bytes(pickle.dumps(build(Home(tmp_path_factory.mktemp("graph") / "home"))))
+        found: Built = pickle.loads(known.read_bytes())
+    return found

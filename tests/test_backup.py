@@ -313,7 +313,6 @@ def test_a_place_that_cannot_be_used_is_told_in_one_line(settings: Settings, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("graph")
 def test_a_whole_home_comes_back_and_works(built: Built, tmp_path: Path) -> None:
     made = built.home.run("backup", str(tmp_path / "backup"))
     assert (made.returncode, made.stderr) == (0, "")

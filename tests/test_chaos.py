@@ -15,7 +15,6 @@ def test_ingestion_killed_anywhere_ends_in_the_same_lake(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("graph")
 def test_materialization_killed_with_its_children_ends_in_the_same_lake(tmp_path: Path) -> None:
     for this in materialization_rounds(1, seed=18, folder=tmp_path):
         assert not this.problems, this

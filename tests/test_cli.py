@@ -9,8 +9,6 @@ from assets_pkg.home import HomeError, prepare
 from lake.settings import Settings
 from tests.graph_kit import UNIVERSE, Built, Home
 
-pytestmark = pytest.mark.xdist_group("graph")  # the tests that build or serve a graph, one after the other
-
 CLOSES = "date,close\n2022-01-03,5\n2022-01-04,5.1\n"
 
 

@@ -27,6 +27,8 @@ from lake.store import Lake
 from lake.tables import TABLES, field_description
 from ml.datasets import FEATURES
 
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 MODELS = ("market/bars", "market/bars_back_adjusted", "market/indicators", "market/features")
 FINDINGS = ("market/calendar_violations", "market/reconciliation", "market/corporate_actions")

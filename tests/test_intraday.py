@@ -17,6 +17,8 @@ from lake.sources import EMBEDDED
 from ml.datasets import Panel
 from tests.test_dbt_project import Project
 
+pytestmark = pytest.mark.xdist_group("intraday")
+
 # The end of summer time on 3 November, Thanksgiving, and the half day after it.
 FIRST, LAST, HOLIDAY, HALF_DAY = "2024-10-21", "2024-12-06", "2024-11-28", "2024-11-29"
 

@@ -23,7 +23,10 @@ from tests.ml_kit import universe
 
 RETURN, VOLATILITY = TARGETS["return_5d"], TARGETS["volatility_5d"]
 # MLflow's own use of SQLAlchemy, nothing that we could change.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+pytestmark = [
+    pytest.mark.xdist_group("ml_training"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
+]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LAKE = {"market/features": 7}
 

@@ -13,6 +13,8 @@ from lake.settings import Settings
 from monitoring import reports
 from monitoring.drift import COLUMNS, MONITORS, DriftReport, data_drift
 
+pytestmark = pytest.mark.xdist_group("monitoring_reports")
+
 
 @pytest.fixture(scope="module")
 def report() -> DriftReport:

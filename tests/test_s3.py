@@ -1,9 +1,12 @@
-"""Everything on S3: the whole graph, what is said when the store fails, and that a rerun mends it."""
+"""Everything on S3: the whole graph, killed and cut off from its store; what is said, and that a rerun mends it."""
 
+import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import dagster as dg
 import httpx
 import pyarrow as pa
 import pytest
@@ -11,11 +14,13 @@ import pytest
 from lake.files import Folder
 from lake.landing import Landing
 from lake.store import Lake
-from tests.graph_kit import LAKEHOUSE, Built, Home, compared, eventually, rows
+from ml.registry import Registry
+from tests.graph_kit import LAKEHOUSE, Built, Home, Started, compared, eventually, rows
 from tests.s3_kit import S3Server
 from tests.serving_kit import serve
 from tests.test_landing import Replaces
 
+pytestmark = pytest.mark.xdist_group("s3")
 BARS = b"symbol,date,close\nNEWCO,2022-01-03,5\nNEWCO,2022-01-04,5.1\n"
 
 
@@ -37,23 +42,62 @@ def home(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     return Home(tmp_path / "home", tuple(variables.items()))
 
 
+def the_first_bars_are_in(home: Home) -> bool:
+    return (home.lake.version("raw/bars") or 0) > 0
+
+
+def the_first_market_table_is_in(home: Home) -> bool:
+    return home.lake.exists("market/bars")
+
+
+def a_model_trains(home: Home) -> bool:
+    database = home.path / "mlflow" / "mlflow.db"
+    if not database.exists():
+        return False
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        try:
+            (runs,) = connection.execute("select count(*) from tags where value = 'models/volatility_5d'").fetchone()
+        except sqlite3.OperationalError:  # no table yet
+            return False
+    return bool(runs)
+
+
+def kill_when(moment: Callable[[Home], bool], home: Home, started: Started) -> None:
+    """kill -9 of the command alone."""
+    process = started.process
+    eventually(lambda: moment(home) or process.poll() is not None, 180, moment.__name__)
+    assert process.poll() is None, started.output
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.slow
-@pytest.mark.xdist_group("graph")
-def test_the_graph_survives_a_store_that_goes_away_and_ends_as_on_a_local_disk(
+@pytest.mark.timeout(600)
+def test_the_graph_survives_kills_and_a_store_that_goes_away_and_ends_as_on_a_local_disk(
     built: Built, home: Home, server: S3Server
 ) -> None:
-    with home.start(LAKEHOUSE, "materialize", *home.little_training) as started:
-        eventually(lambda: (home.lake.version("raw/bars") or 0) > 0, 60, "the first bars")
-        server.stop()
-        code = started.ends(60)
-    server.start()
-    assert code == 1
-    assert f"lakehouse: LAKEHOUSE_S3_ENDPOINT_URL {server.endpoint} does not answer" in started.output
-    assert "Traceback" not in started.output
-    assert "↳" not in started.output
-
-    done = home.materialize("--missing")
+    command = (LAKEHOUSE, "materialize", *home.little_training, "--missing")
+    with ExitStack() as until_the_end:  # what kill -9 leaves behind (dbt) goes on beside the next run
+        with home.start(*command) as started:
+            eventually(lambda: the_first_bars_are_in(home), 60, "the first bars")
+            server.stop()
+            code = started.ends(60)
+        server.start()
+        assert code == 1
+        assert f"lakehouse: LAKEHOUSE_S3_ENDPOINT_URL {server.endpoint} does not answer" in started.output
+        assert "Traceback" not in started.output
+        assert "↳" not in started.output
+        for moment in (the_first_market_table_is_in, a_model_trains):
+            kill_when(moment, home, until_the_end.enter_context(home.start(*command)))
+        done = home.materialize("--missing")
     assert done.returncode == 0, done.stdout + done.stderr
+
+    with home.instance() as instance:
+        statuses = [run.status for run in instance.get_runs()]
+    assert statuses == [dg.DagsterRunStatus.SUCCESS, *[dg.DagsterRunStatus.FAILURE] * 3]
+    client = Registry(home.settings).client
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert {run.info.status for run in client.search_runs(experiments)} == {"FINISHED", "FAILED"}
     assert home.lake.tables() == built.home.lake.tables()
     for table in compared(built.home):
         assert rows(home, table).equals(rows(built.home, table)), table

@@ -22,7 +22,7 @@ from tests.graph_kit import LAKEHOUSE, Built, Home, Started, eventually
 CHROMIUM = Path("/usr/bin/chromium")
 GROUPS = {"raw": 13, "market": 7, "models": 4, "forecasts": 1, "monitoring": 1, "catalog": 1, "upkeep": 2}
 READY = "Ctrl-C stops everything."
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("graph")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def test_a_new_session_in_the_landing_folder_becomes_a_forecast(served: Served) 
         forecast: dict[str, object] = served.api.get("/v1/predictions/AAPL").json()
         return forecast
 
-    eventually(lambda: datetime.fromisoformat(str(newest()["as_of"])) == session, 120, "the new session is forecast")
+    eventually(lambda: datetime.fromisoformat(str(newest()["as_of"])) == session, 180, "the new session is forecast")
     assert newest()["last_price"] == pytest.approx(before["last_price"] * 1.01, abs=0.01)
     assert served.api.get("/v1/predictions/MSFT").json()["as_of"] == before["as_of"]
     eventually(lambda: not unfinished(served.home), 60, "its runs end")

@@ -205,7 +205,6 @@ def test_pins_are_what_models_and_forecasts_were_made_from(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("graph")
 def test_the_real_tables_keep_what_models_and_forecasts_were_made_from(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
