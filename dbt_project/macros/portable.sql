@@ -128,3 +128,8 @@
 {% macro spark__comma_separated(column) -%}
     string_agg({{ column }}, ',') within group (order by {{ column }})
 {%- endmacro %}
+
+{# Contracts name types as DuckDB does. #}
+{% macro spark__cast(field, type) -%}
+    cast({{ field }} as {{ {"varchar": "string", "timestamp with time zone": "timestamp"}.get(type, type) }})
+{%- endmacro %}
