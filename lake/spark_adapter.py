@@ -1,4 +1,4 @@
-"""dbt-spark's adapter on the lake: lake/dbt_plugin.py builds tables as it does for dbt-duckdb, and Spark computes them."""
+"""dbt-spark's adapter on the lake: lake/dbt_plugin.py builds the tables as for dbt-duckdb, and Spark computes them."""
 
 from typing import Any
 
