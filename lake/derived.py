@@ -5,18 +5,19 @@ from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, list_functions, lists, recursion, windows
+from lake import calendars, duck, list_functions, lists, recursion, sentiment, windows
 
 
 def register_functions(connection: DuckDBPyConnection) -> None:
     """Make the functions that models use known to a connection."""
     list_functions.register(connection)
     calendars.register(connection)
+    sentiment.register(connection)
 
 
 def functions_source() -> str:
     """Source text of these functions: what it says, the rows of a model follow from."""
-    modules = (list_functions, lists, recursion, windows, calendars)
+    modules = (list_functions, lists, recursion, windows, calendars, sentiment)
     return "".join(inspect.getsource(module) for module in modules)
 
 
