@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import arrow_udf
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
+from lake import calendars, sentiment
 from lake.duck import literal
 from lake.increments import DuplicateKeysError, Model, Written
 from lake.list_functions import LIST_FUNCTIONS, ListFunction
@@ -54,6 +55,11 @@ def connect(scratch: Path) -> SparkSession:
     session = builder.getOrCreate()
     for function in LIST_FUNCTIONS:
         session.udf.register(function.name, _arrow_udf(function))
+    session.udf.register("headline_sentiment", arrow_udf(_headline_sentiments, DoubleType()))
+    session.sql(f"""
+        create or replace temporary function default_calendar(asset_class string, currency string)
+        returns string return {calendars.DEFAULT_CALENDAR}
+    """)
     return session
 
 
@@ -180,6 +186,10 @@ def _arrow_udf(function: ListFunction) -> Any:
         return function(*(argument.cast(kind) for argument, kind in zip(arguments, types, strict=True)))
 
     return arrow_udf(compute, ArrayType(DoubleType()))
+
+
+def _headline_sentiments(headlines: pa.Array) -> pa.Array:
+    return sentiment.headline_sentiments(headlines)
 
 
 def _relation(table: str) -> str:

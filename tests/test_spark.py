@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +13,7 @@ from dbt.cli.main import dbtRunner
 
 from lake.ingest import ingest, ingest_source
 from lake.sources import EMBEDDED
-from tests.test_dbt_project import CUT, END, PROJECT, START, SYMBOLS, Project, write_instruments, write_sessions
+from tests.test_dbt_project import CUT, PROJECT, START, SYMBOLS, Project, write_instruments, write_sessions
 
 TABLES = ("market/bars", "market/indicators", "market/features")
 MODELS = [table.removeprefix("market/") for table in TABLES]
