@@ -65,11 +65,11 @@
 {%- endmacro %}
 
 {% macro duckdb__each(expression, along) -%}
-    list_transform({{ along }}, lambda row, i: {{ expression }})
+    list_transform({{ along }}, lambda entry, i: {{ expression }})
 {%- endmacro %}
 
 {% macro spark__each(expression, along) -%}
-    transform({{ along }}, (row, i) -> {{ expression }})
+    transform({{ along }}, (entry, i) -> {{ expression }})
 {%- endmacro %}
 
 {#

@@ -17,7 +17,8 @@
 
 -- Technical indicators on forward-adjusted prices: rows become lists of a series, functions of lists take care of all that
 -- looks at more than one row, and the lists become rows again. To add an indicator, write one expression: over lists
--- in `smoothed` (a recursion) or `windows`, or of these in `indicators`; and describe it in indicators.yml.
+-- in `recursions` or `windows`, or of their results in `indicators`; and describe it in indicators.yml.
+{%- set columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'market_return', 'bars_a_year'] %}
 with bars as (
 
     select
@@ -78,34 +79,23 @@ beside_the_market as (
 
 lists as (
 
-    {{ as_lists('beside_the_market', [
-        'ts', 'is_lookback', 'open', 'high', 'low', 'close', 'volume', 'market_return', 'bars_a_year'
-    ]) }}
+    {{ as_lists('beside_the_market', columns) }}
 
 ),
 
-stored as (
-
-    select *
-    from {{ stored_state(columns_of('indicators', state=true) | map(attribute='name') | list) }}
-
-),
-
--- Rows before the first to build are of use behind a stored state only: without one a series is computed from its first row.
+-- How many rows come before the first to build. The two long averages need 199 of them, everything else the last 61.
 counted as (
 
     select
-        bars.symbol,
-        bars.interval,
-        cast(count(*) filter (where is_lookback and stored.symbol is not null) as integer) as lookback
+        symbol,
+        interval,
+        cast(count(*) filter (where is_lookback) as integer) as lookback
     from bars
-    left join stored on bars.symbol = stored.symbol and bars.interval = stored.interval
-    group by bars.symbol, bars.interval
+    group by symbol, interval
 
 ),
-
--- Of these rows the two long averages need 199, and everything else the last 61.
 {%- set surplus = 'greatest(lookback - 61, 0)' %}
+
 series as (
 
     select
@@ -114,7 +104,7 @@ series as (
         least(lookback, 61) as lookback,
         rolling_mean(close, 100, lookback) as sma_100,
         rolling_mean(close, 200, lookback) as sma_200,
-        {%- for column in ['ts', 'is_lookback', 'open', 'high', 'low', 'close', 'volume', 'market_return', 'bars_a_year'] %}
+        {%- for column in columns %}
         {{ without_first(column, surplus) }} as {{ column }}{{ "," if not loop.last }}
         {%- endfor %}
     from lists
@@ -226,6 +216,12 @@ inputs as (
 
 ),
 
+stored as (
+
+    {{ stored_state(columns_of('indicators', state=true) | map(attribute='name') | list) }}
+
+),
+
 -- What goes on from a stored state, or from the first row of a series.
 recursions as (
 
@@ -329,7 +325,7 @@ windows as (
         interval,
 
         -- inputs of the rows to build
-        {%- for column in ['ts', 'is_lookback', 'bars_a_year', 'close', 'volume', 'true_range', 'typical_price', 'log_return_1'] %}
+        {%- for column in ['ts', 'bars_a_year', 'close', 'volume', 'true_range', 'typical_price', 'log_return_1'] %}
         {{ without_first(column, 'lookback') }} as {{ column }},
         {%- endfor %}
 
@@ -452,14 +448,13 @@ indicators as (
 
         cast(year(ts) as integer) as year
     from by_row
-    where not is_lookback
 
 )
 
 -- the columns that indicators.yml describes
 select
     {%- for column in columns_of('indicators') %}
-    cast({{ column.name }} as {{ column.data_type }}) as {{ column.name }}{{ "," if not loop.last }}
+    {{ dbt.cast(column.name, column.data_type) }} as {{ column.name }}{{ "," if not loop.last }}
     {%- else %}
     *
     {%- endfor %}
