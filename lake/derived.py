@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, list_functions
+from lake import calendars, duck, list_functions, sentiment
 
 
 def register_functions(connection: DuckDBPyConnection) -> None:
     """Make the functions that models use known to a connection."""
     list_functions.register(connection)
     calendars.register(connection)
+    sentiment.register(connection)
 
 
 def define_models(connection: DuckDBPyConnection, queries: Mapping[str, str]) -> None:

@@ -35,7 +35,19 @@ GRAPH = {
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
     "market/indicators": (("market/bars",), ()),
-    "market/features": (("market/bars", "market/indicators", "raw/instruments", "raw/sessions"), ()),
+    "market/cross_section": (("market/bars", "market/indicators", "raw/instruments", "raw/sessions"), ()),
+    "market/features": (
+        (
+            "market/bars",
+            "market/cross_section",
+            "market/indicators",
+            "raw/instruments",
+            "raw/macro",
+            "raw/news",
+            "raw/sessions",
+        ),
+        (),
+    ),
     "models/volatility_5d": (("market/features",), ()),
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/volatility_5d_champion"), ()),
@@ -101,7 +113,8 @@ def test_every_table_of_dbt_is_tested(graph: AssetGraph) -> None:
     dbt = [check for check in graph.asset_check_keys if "dagster_dbt/unique_id" in _spec(graph, check).metadata]
     tested = {check.asset_key.to_user_string() for check in dbt}
     market = {asset for asset in GRAPH if asset.startswith("market/")}
-    assert tested == {"raw/bars", "raw/corporate_actions", "raw/flags", "raw/instruments", "raw/sessions"} | market
+    raw = ("bars", "corporate_actions", "flags", "instruments", "macro", "news", "sessions")
+    assert tested == {f"raw/{table}" for table in raw} | market
     warnings = {check.name for check in dbt if not graph.get(check).blocking}
     assert warnings == {
         "bars_back_adjusted_agree_with_adj_close",

@@ -3,7 +3,7 @@
     if({{ volatility }} < 1e-4, 1e-4, {{ volatility }})
 {%- endmacro %}
 
-{# Log of the daily volatility over the last `rows` rows: the root mean square of the log returns. #}
-{% macro log_vol(squared_return, rows) -%}
-    ln({{ floored("sqrt(" ~ rolling("avg", squared_return, rows) ~ ")") }})
+{# Log of the volatility of a bar: the root of the mean of squared log returns. #}
+{% macro log_vol(mean_square) -%}
+    ln({{ floored("sqrt(" ~ mean_square ~ ")") }})
 {%- endmacro %}

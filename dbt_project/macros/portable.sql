@@ -128,3 +128,47 @@
 {% macro spark__comma_separated(column) -%}
     string_agg({{ column }}, ',') within group (order by {{ column }})
 {%- endmacro %}
+
+{# A list without its first `count` entries. #}
+{% macro without_first(list, count) -%}
+    {{ adapter.dispatch("without_first")(list, count) }}
+{%- endmacro %}
+
+{% macro duckdb__without_first(list, count) -%}
+    list_slice({{ list }}, {{ count }} + 1, len({{ list }}))
+{%- endmacro %}
+
+{% macro spark__without_first(list, count) -%}
+    slice({{ list }}, {{ count }} + 1, size({{ list }}))
+{%- endmacro %}
+
+{# What the clocks of a time zone (IANA name) say at a moment. #}
+{% macro local_time(moment, timezone) -%}
+    {{ adapter.dispatch("local_time")(moment, timezone) }}
+{%- endmacro %}
+
+{% macro duckdb__local_time(moment, timezone) -%}
+    ({{ moment }} at time zone {{ timezone }})
+{%- endmacro %}
+
+{% macro spark__local_time(moment, timezone) -%}
+    from_utc_timestamp({{ moment }}, {{ timezone }})
+{%- endmacro %}
+
+{# The day that it is there, at 00:00 UTC. #}
+{% macro start_of_day(moment, timezone) -%}
+    {{ dbt.cast("cast(" ~ local_time(moment, timezone) ~ " as date)", "timestamp with time zone") }}
+{%- endmacro %}
+
+{# Day of the week of a moment in UTC: 1 is Monday, 7 is Sunday. #}
+{% macro weekday(moment) -%}
+    {{ adapter.dispatch("weekday")(moment) }}
+{%- endmacro %}
+
+{% macro duckdb__weekday(moment) -%}
+    cast(isodow({{ moment }}) as integer)
+{%- endmacro %}
+
+{% macro spark__weekday(moment) -%}
+    (weekday({{ moment }}) + 1)
+{%- endmacro %}

@@ -1,0 +1,118 @@
+-- What was known of each country's economy: one row a country and moment at which anything new became known.
+with versions as (
+
+    select
+        *,
+        row_number() over (partition by series, source, ts order by ingested_at, batch_id) as version
+    from {{ source('raw', 'macro') }}
+
+),
+
+-- A source that says on which day it published a value says not when on that day: it counts as known when the day is
+-- over. Of one that dates nothing, the first version counts as known after the usual delay, and any later one when it came.
+dated as (
+
+    select
+        series,
+        ts as period,
+        value,
+        case
+            when released_at is not null then released_at + interval 1 day
+            when version > 1 or source <> 'bcrp' then ingested_at
+            when series like '%D' then least(ts + interval 7 day, ingested_at)
+            when series like '%M' then least(ts + interval 80 day, ingested_at)
+            when series like '%Q' then least(ts + interval 160 day, ingested_at)
+            when series like '%A' then least(ts + interval 460 day, ingested_at)
+            else ingested_at
+        end as known_at,
+        ingested_at,
+        batch_id
+    from versions
+    qualify row_number() over (
+        partition by series, source, ts, coalesce(released_at, ingested_at)
+        order by ingested_at desc, batch_id desc
+    ) = 1
+
+),
+
+named as (
+
+    {%- for country, columns in var('macro_series').items() %}
+    {%- set is_last_country = loop.last %}
+    {%- for name, of in columns.items() %}
+    select
+        '{{ country }}' as country,
+        '{{ name }}' as name,
+        {{ 'true' if of.months else 'false' }} as is_level,
+        period - interval {{ of.months or 0 }} month as compared_period,
+        dated.*
+    from dated
+    where series = '{{ of.series }}'
+    {{ 'union all' if not (loop.last and is_last_country) }}
+    {%- endfor %}
+    {%- endfor %}
+
+),
+
+-- The newest period that was known at each moment, as it was known then.
+newest as (
+
+    select *
+    from named
+    qualify
+        period = max(period) over (partition by country, name order by known_at)
+        and row_number() over (
+            partition by country, name, known_at
+            order by period desc, ingested_at desc, batch_id desc
+        ) = 1
+
+),
+
+-- Percentages as fractions; of a level its change, against the value some months before as it was known at that moment.
+measured as (
+
+    select
+        newest.country,
+        newest.name,
+        newest.period,
+        newest.known_at,
+        case when newest.is_level then newest.value / earlier.value - 1 else newest.value / 100 end as value
+    from newest
+    left join named as earlier
+        on newest.country = earlier.country
+        and newest.name = earlier.name
+        and newest.is_level
+        and earlier.known_at <= newest.known_at
+        and earlier.period between newest.compared_period - interval 10 day and newest.compared_period
+    qualify row_number() over (
+        partition by newest.country, newest.name, newest.known_at
+        order by earlier.period desc nulls last, earlier.known_at desc, earlier.ingested_at desc, earlier.batch_id desc
+    ) = 1
+
+),
+
+{%- set names = macro_names() %}
+
+published as (
+
+    select
+        country,
+        known_at
+        {%- for name in names %},
+        max(case when name = '{{ name }}' then value end) as {{ name }},
+        max(case when name = '{{ name }}' and value is not null then period end) as {{ name }}_period
+        {%- endfor %}
+    from measured
+    group by country, known_at
+
+)
+
+select
+    country,
+    known_at
+    {%- for name in names %},
+    max_by({{ name }}, case when {{ name }} is not null then known_at end) over known as {{ name }},
+    max({{ name }}_period) over known as {{ name }}_period
+    {%- endfor %}
+from published
+window known as (partition by country order by known_at)
