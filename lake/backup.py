@@ -217,9 +217,9 @@ def _files_of_table(folder: Folder, version: int) -> tuple[set[str], set[str]]:
     log = {path for path in stored if (found := version_of(path)) is not None and found <= version}
     newest: set[str] = set()
     older: set[str] = set()
-    for commit in read_log(folder, log):
-        newest = (newest - commit.removed) | commit.added
-        older |= commit.added
+    for commit in read_log(folder.read, log):
+        newest = (newest - commit.files("remove")) | commit.files("add")
+        older |= commit.files("add")
     return newest | log, newest | log | (older & stored.keys())
 
 

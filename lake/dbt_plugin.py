@@ -4,10 +4,10 @@ One snapshot of the lake per dbt invocation: every table is pinned to the versio
 model to the version that dbt has just written. With the variable `as_of` the snapshot is what was known at that time.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
@@ -15,8 +15,8 @@ from duckdb import DuckDBPyConnection
 
 from lake import duck
 from lake.derived import register_functions
+from lake.increments import DuplicateKeysError, Model, build
 from lake.settings import get_settings
-from lake.slices import changed_slices
 from lake.store import Lake
 from lake.tables import TABLES
 
@@ -40,8 +40,11 @@ class Plugin(BasePlugin):
         for table in TABLES:
             if table.startswith("raw/"):
                 self._lake.create(table)
-        versions = {table: self._lake.version(table) for table in self._lake.tables()}
-        duck.prepare(conn, self._lake, {table: v for table, v in versions.items() if v is not None}, self._as_of)
+        self._snapshots = {
+            table: snapshot for table in self._lake.tables() if (snapshot := self._lake.snapshot(table)) is not None
+        }
+        versions = {table: snapshot.version for table, snapshot in self._snapshots.items()}
+        duck.prepare(conn, self._lake, versions, self._as_of)
         register_functions(conn)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
@@ -49,54 +52,32 @@ class Plugin(BasePlugin):
         cursor.execute("set timezone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """Make a lake table say what a relation says, in one commit, and show the new version under its name.
-
-        Only the slices in which something changed are written; a table in which nothing did keeps its version. A new
-        table, and one with other columns than before, is written whole.
+        """Bring a model's lake table up to date and show the new version under its name.
 
         Parameters
         ----------
-        target_config : `relation` is read; `location.path` names the lake table (`market/bars`). Of the dictionary
-            `config`, `unique_key` tells the rows apart and `partition_by` partitions the table; `rows` and `slices` are
-            set to the numbers of what was written.
+        target_config : `location.path` names the lake table (`market/bars`); the dictionary `config` has the other
+            attributes of :class:`lake.increments.Model`, and `rows` and `slices` are set to the numbers of what was
+            written.
 
         Raises
         ------
-        DbtRuntimeError : two rows have the same key, or the relation shows a past state of knowledge.
+        DbtRuntimeError : the SQL fails, two rows have the same key, or a past state of knowledge is shown.
         """
         assert target_config.location is not None
         table, config = target_config.location.path, target_config.config
         if self._as_of is not None:
             raise DbtRuntimeError(f"{table} as of {self._as_of} is not written: the lake keeps what is known now")
-        key, partition_by = config["unique_key"], config["partition_by"]
+        model = Model(table=table, **config)
         with self._connection.cursor() as cursor:
             self.configure_cursor(cursor)
-            cursor.execute(f"create temp table new as select * from {target_config.relation}")
-            _refuse_duplicates(cursor, table, key)
-            version = self._lake.version(table)
-            if version is not None:
-                cursor.execute(f"create temp view old as {duck.scan(self._lake, table, version)}")
-            if version is None or _columns(cursor, "new") != _columns(cursor, "old"):
-                predicate, config["slices"] = None, 1
-            else:
-                slices = changed_slices(cursor, "new", "old", key, partition_by)
-                predicate, config["slices"] = " or ".join(slices), len(slices)
-            config["rows"] = 0
-            if config["slices"]:
-                rows = cursor.execute(f"from new where {predicate or 'true'} order by all").to_arrow_table()
-                version = self._lake.replace(table, rows, predicate, partition_by)
-                config["rows"] = rows.num_rows
-            duck.define_view(cursor, self._lake, table, version)
-
-
-def _refuse_duplicates(cursor: DuckDBPyConnection, table: str, key: Sequence[str]) -> None:
-    columns = ", ".join(key)
-    twice = cursor.execute(f"select {columns} from new group by all having count(*) > 1 order by all").fetchall()
-    if twice:
-        raise DbtRuntimeError(
-            f"{table} is left as it was: {len(twice)} of its keys ({columns}) would have several rows"
-        )
-
-
-def _columns(cursor: DuckDBPyConnection, relation: str) -> set[tuple[str, str]]:
-    return set(cursor.execute(f"select column_name, column_type from (describe {relation})").fetchall())
+            try:
+                written = build(cursor, self._lake, model, self._snapshots)
+            except (duckdb.Error, DuplicateKeysError) as error:
+                raise DbtRuntimeError(str(error)) from error
+            config["rows"], config["slices"] = written.rows, written.slices
+            snapshot = self._lake.snapshot(table)
+            assert snapshot is not None
+            if snapshot != self._snapshots.get(table):
+                self._snapshots[table] = snapshot
+                duck.define_view(cursor, self._lake, table, snapshot.version)

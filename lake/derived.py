@@ -1,10 +1,11 @@
 """Derived tables on a DuckDB connection: the functions that the SQL of models uses, and models as views."""
 
+import inspect
 from collections.abc import Mapping
 
 from duckdb import DuckDBPyConnection
 
-from lake import calendars, duck, list_functions, sentiment
+from lake import calendars, duck, list_functions, lists, recursion, sentiment, windows
 
 
 def register_functions(connection: DuckDBPyConnection) -> None:
@@ -12,6 +13,12 @@ def register_functions(connection: DuckDBPyConnection) -> None:
     list_functions.register(connection)
     calendars.register(connection)
     sentiment.register(connection)
+
+
+def functions_source() -> str:
+    """Source text of these functions: what it says, the rows of a model follow from."""
+    modules = (list_functions, lists, recursion, windows, calendars, sentiment)
+    return "".join(inspect.getsource(module) for module in modules)
 
 
 def define_models(connection: DuckDBPyConnection, queries: Mapping[str, str]) -> None:

@@ -69,9 +69,15 @@ def define_view(
 
 def create_view(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
     """(Re)define the view that has a lake table's name."""
-    group, name = table.split("/")
+    group, _ = table.split("/")
     connection.execute(f'create schema if not exists "{group}"')
-    connection.execute(f'create or replace view "{group}"."{name}" as {query}')
+    connection.execute(f"create or replace view {relation(table)} as {query}")
+
+
+def relation(table: str) -> str:
+    """Name of the view of a lake table."""
+    group, name = table.split("/")
+    return f'"{group}"."{name}"'
 
 
 def scan(lake: Lake, table: str, version: int | None = None) -> str:

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -63,30 +64,44 @@ def take_inventory(settings: Settings, table: str) -> Inventory:
 
 @dataclass(frozen=True)
 class Commit:
-    """One version of a table: the files that it added and removed, by their path below the table."""
+    """One version of a table, and the actions of the Delta protocol that it consists of."""
 
     version: int
-    added: frozenset[str]
-    removed: frozenset[str]
+    actions: tuple[dict[str, Any], ...]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the writer says of it."""
+        return next((entry["commitInfo"] for entry in self.actions if "commitInfo" in entry), {})
+
+    @property
+    def rows_added(self) -> int:
+        """Rows of the files that it adds."""
+        return sum(json.loads(entry["add"]["stats"])["numRecords"] for entry in self.actions if "add" in entry)
+
+    def files(self, action: str, data_change: bool = False) -> frozenset[str]:
+        """Paths, below the table, of the files that it adds (`add`) or removes (`remove`).
+
+        Parameters
+        ----------
+        data_change : leave out what only moves rows from file to file, as compaction does.
+        """
+        found = (entry[action] for entry in self.actions if action in entry)
+        return frozenset(unquote(file["path"]) for file in found if file["dataChange"] or not data_change)
 
 
-def read_log(folder: Folder, paths: Iterable[str]) -> Iterator[Commit]:
+def read_log(read: Callable[[str], bytes], paths: Iterable[str]) -> Iterator[Commit]:
     """The commits of a table, oldest first.
 
     Parameters
     ----------
-    folder : of the table.
+    read : gives the content of a file below the table.
     paths : files below it, of which the commits are read.
     """
     commits = [match for match in map(_COMMIT.fullmatch, sorted(paths)) if match]
     with ThreadPoolExecutor() as pool:  # a commit is small, and on S3 each costs a round trip
-        for match, content in zip(commits, pool.map(lambda found: folder.read(found[0]), commits), strict=True):
-            actions = [json.loads(line) for line in content.splitlines()]
-            added, removed = (
-                frozenset(unquote(action[kind]["path"]) for action in actions if kind in action)
-                for kind in ("add", "remove")
-            )
-            yield Commit(int(match[1]), added, removed)
+        for match, content in zip(commits, pool.map(lambda found: read(found[0]), commits), strict=True):
+            yield Commit(int(match[1]), tuple(json.loads(line) for line in content.splitlines()))
 
 
 def version_of(path: str) -> int | None:
@@ -99,8 +114,8 @@ def _readable_versions(folder: Folder, stored: Mapping[str, int]) -> tuple[int, 
     """Replay the log: a version is readable while no file that it consists of is gone."""
     gone: set[str] = set()
     readable = []
-    for commit in read_log(folder, stored):
-        gone = (gone - commit.removed) | (commit.added - stored.keys())
+    for commit in read_log(folder.read, stored):
+        gone = (gone - commit.files("remove")) | (commit.files("add") - stored.keys())
         if not gone:
             readable.append(commit.version)
     return tuple(readable)

@@ -1,10 +1,11 @@
 """Delta tables by name: create, append, replace a slice, read (columns, filter, version), version. Local path or S3."""
 
+import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds  # imports pandas, which the API does without
 
 _COMMIT_ATTEMPTS = 8
+_RECENT_COMMITS = 5
+_NOTE = "_note.json"  # no reader and no vacuum of Delta minds a file whose name begins so
 # The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+
+
+class Snapshot(NamedTuple):
+    """One state of a table; a table that is made anew under the same name has another `id`."""
+
+    id: str
+    version: int
 
 
 class Lake:
@@ -89,9 +99,14 @@ class Lake:
                 raise
         self._created.add(table)
 
-    def append(self, table: str, data: pa.Table) -> int:
-        """Add rows in one commit and return the new version. The caller has proven that they are new."""
-        return self._commit(table, lambda: self._write(table, data, mode="append"))
+    def append(self, table: str, data: pa.Table, metadata: Mapping[str, str] | None = None) -> int:
+        """Add rows in one commit and return the new version. The caller has proven that they are new.
+
+        Parameters
+        ----------
+        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
+        """
+        return self._commit(table, lambda: self._write(table, data, metadata=metadata, mode="append"))
 
     def append_at(self, table: str, data: pa.Table, version: int, instead_of: str | None = None) -> bool:
         """Add rows in one commit, if `version` is still the newest; else add nothing and return False.
@@ -125,9 +140,10 @@ class Lake:
     def replace(
         self,
         table: str,
-        data: pa.Table,
+        data: pa.Table | pa.RecordBatchReader,
         predicate: str | None = None,
         partition_by: Sequence[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Replace, in one commit, the rows that match `predicate` (default: all) and return the new version.
 
@@ -135,19 +151,23 @@ class Lake:
 
         Parameters
         ----------
+        data : a reader is read once, so the write is not tried again where another writer was first.
         predicate : SQL with literals, for example `year = 2025 and symbol = 'AAPL'`.
         partition_by : partition columns of a table that is not declared; used when it is created.
+        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
         """
         return self._commit(
             table,
             lambda: self._write(
                 table,
                 data,
+                metadata=metadata,
                 mode="overwrite",
                 predicate=predicate,
                 schema_mode="overwrite" if predicate is None else None,
                 partition_by=list(partition_by) if partition_by else None,
             ),
+            attempts=_COMMIT_ATTEMPTS if isinstance(data, pa.Table) else 1,
         )
 
     def replace_by_files(
@@ -220,6 +240,47 @@ class Lake:
         commits = self._table(table).history()  # all of them: the log is never shortened
         return max((c["version"] for c in commits if c["timestamp"] <= time.timestamp() * 1000), default=None)
 
+    def snapshot(self, table: str) -> Snapshot | None:
+        """Newest state of a table; None when it does not exist."""
+        try:
+            found = self._table(table)
+        except TableNotFoundError:
+            return None
+        return Snapshot(str(found.metadata().id), found.version())
+
+    def history(self, table: str) -> Iterator[dict[str, Any]]:
+        """What its writers say of each version of a table, the newest first."""
+        found = self._table(table)
+        seen = _RECENT_COMMITS
+        yield from (recent := found.history(seen))
+        if len(recent) == seen:  # on S3 each commit is a round trip
+            yield from found.history()[seen:]
+
+    def read_file(self, table: str, path: str) -> bytes:
+        """Content of a file below a table. Raises `FileNotFoundError`."""
+        with self._filesystem(table).open_input_stream(path) as file:
+            content: bytes = file.read()
+        return content
+
+    def has_files(self, table: str, paths: Collection[str]) -> bool:
+        """Whether all these files below a table are there."""
+        found = self._filesystem(table).get_file_info(sorted(paths))
+        return all(info.type == pafs.FileType.File for info in found)
+
+    def read_note(self, table: str) -> dict[str, Any]:
+        """What was noted of a table: hints that save work, and nothing that is not true without them."""
+        try:
+            note: dict[str, Any] = json.loads(self.read_file(table, _NOTE))
+        except (FileNotFoundError, ValueError):  # there is none, or its writer was killed
+            return {}
+        return note
+
+    def write_note(self, table: str, **hints: object) -> None:
+        """Note hints of a table, beside those that are noted under other names."""
+        content = json.dumps(self.read_note(table) | hints).encode()
+        with self._filesystem(table).open_output_stream(_NOTE) as file:
+            file.write(content)
+
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
@@ -263,7 +324,14 @@ class Lake:
         )
         return pafs.SubTreeFileSystem(self.path(folder).removeprefix("s3://"), root)
 
-    def _write(self, table: str, data: pa.Table, version: int | None = None, **options: object) -> None:
+    def _write(
+        self,
+        table: str,
+        data: pa.Table | pa.RecordBatchReader,
+        version: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> None:
         """Write one commit: upon `version` and nothing else where it is given, else upon whatever is there."""
         spec = TABLES.get(table)
         if spec is not None:
@@ -274,17 +342,19 @@ class Lake:
             data,
             configuration=_CONFIGURATION,
             storage_options=self.storage_options,
-            commit_properties=CommitProperties(max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0),
+            commit_properties=CommitProperties(
+                custom_metadata=dict(metadata or {}), max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0
+            ),
             **options,  # type: ignore[call-overload]
         )
 
-    def _commit(self, table: str, write: Callable[[], None]) -> int:
-        for attempt in range(_COMMIT_ATTEMPTS):
+    def _commit(self, table: str, write: Callable[[], None], attempts: int = _COMMIT_ATTEMPTS) -> int:
+        for attempt in range(attempts):
             try:
                 write()
                 break
             except CommitFailedError:  # another writer was first; the slice is idempotent, so write it again
-                if attempt == _COMMIT_ATTEMPTS - 1:
+                if attempt == attempts - 1:
                     raise
                 time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
         version = self.version(table)

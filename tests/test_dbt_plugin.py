@@ -1,6 +1,5 @@
 """The dbt plugin as the materialization calls it: a lake table takes over what changed, and nothing else is written."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -13,7 +12,7 @@ from deltalake import DeltaTable
 from lake.dbt_plugin import Plugin
 from lake.store import Lake
 
-TABLE = "market/closes"
+TABLE, UPSTREAM = "market/closes", "given/closes"
 BARS = """
     select symbol, '1d' as interval, ts, 100.0 + row_number() over (order by symbol, ts) as close, year(ts)::int as year
     from (values ('AAPL'), ('IBM'), ('SP500')) as symbols (symbol)
@@ -22,37 +21,41 @@ BARS = """
 
 
 class Dbt:
-    """What the materialization needs of dbt: a connection with the plugin on it."""
+    """What the materialization needs of dbt: a connection with the plugin on it, anew for each invocation."""
 
-    def __init__(self, as_of: str = "") -> None:
-        self.connection = duckdb.connect(":memory:")
-        self.plugin = Plugin("dbt_plugin", {"as_of": as_of})
-        self.plugin.configure_connection(self.connection)
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
 
-    def store(self, sql: str) -> dict[str, Any]:
-        """Store what a query says as `TABLE`; what was written."""
-        self.connection.execute(f"create or replace view main.query as {sql}")
-        config = {"unique_key": ["symbol", "interval", "ts"], "partition_by": ["year"]}
-        target = TargetConfig(
-            relation="main.query",  # type: ignore[arg-type]
-            column_list=[],
-            config=config,
-            location=TargetLocation(path=TABLE, format="delta"),
-        )
-        self.plugin.store(target)
-        return {name: config[name] for name in ("rows", "slices")}
+    def store(self, given: str, model: str = "select * from given.closes", as_of: str = "") -> dict[str, Any]:
+        """Store as `TABLE` what a model makes of some rows upstream; what was written."""
+        self.lake.replace(UPSTREAM, self.rows(given))
+        with duckdb.connect(":memory:") as connection:
+            plugin = Plugin("dbt_plugin", {"as_of": as_of})
+            plugin.configure_connection(connection)
+            build = {"sql": model, "columns": {}, "key": ["symbol", "interval", "ts"], "partition_by": ["year"]}
+            build["upstreams"] = [UPSTREAM]
+            target = TargetConfig(
+                relation=TABLE,  # type: ignore[arg-type]
+                column_list=[],
+                config=build,
+                location=TargetLocation(path=TABLE, format="build"),
+            )
+            plugin.store(target)
+            shown = connection.sql("select * from market.closes order by all").to_arrow_table()
+            assert shown.equals(connection.sql(f"select * from ({model}) order by all").to_arrow_table())
+        return {name: build[name] for name in ("rows", "slices")}
 
-    def shown(self) -> pa.Table:
-        """The table as later models of the same invocation read it."""
-        return self.connection.sql("select * from market.closes order by all").to_arrow_table()
+    def rows(self, sql: str) -> pa.Table:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("set timezone = 'UTC'")
+            return connection.sql(f"select * from ({sql}) order by all").to_arrow_table()
 
 
 @pytest.fixture
-def dbt(lake: Lake) -> Iterator[Dbt]:
-    dbt = Dbt()
+def dbt(lake: Lake) -> Dbt:
+    dbt = Dbt(lake)
     assert dbt.store(BARS) == {"rows": 3 * 157, "slices": 1}
-    yield dbt
-    dbt.connection.close()
+    return dbt
 
 
 def files(lake: Lake) -> set[str]:
@@ -70,22 +73,19 @@ def test_a_correction_writes_its_slice_in_one_commit(dbt: Dbt, lake: Lake) -> No
     assert dbt.store(corrected) == {"rows": 54, "slices": 2}
     assert lake.version(TABLE) == 1
     assert {path.split("/")[-2] for path in before & files(lake)} == {"year=2020"}
-    expected = dbt.connection.sql(f"select * from ({corrected}) order by all").to_arrow_table()
-    assert dbt.shown().equals(expected)
     assert lake.read(TABLE, version=0).equals(old)
 
 
 def test_rows_appear_and_disappear(dbt: Dbt, lake: Lake) -> None:
     changed = f"from ({BARS}) select * replace (if(symbol = 'IBM', 'MSFT', symbol) as symbol) where ts < '2022-12-01'"
     dbt.store(changed)
-    assert dbt.shown().equals(dbt.connection.sql(f"select * from ({changed}) order by all").to_arrow_table())
     dbt.store(f"from ({BARS}) where false")
-    assert dbt.shown().num_rows == 0
+    assert lake.row_count(TABLE) == 0
     assert lake.version(TABLE) == 2
 
 
 def test_other_columns_rewrite_the_table(dbt: Dbt, lake: Lake) -> None:
-    assert dbt.store(f"select *, close > 200 as dear from ({BARS})") == {"rows": 3 * 157, "slices": 1}
+    assert dbt.store(BARS, "select *, close > 200 as dear from given.closes") == {"rows": 3 * 157, "slices": 1}
     assert lake.columns(TABLE)[-1] == "dear"
 
 
@@ -98,7 +98,7 @@ def test_a_key_with_two_rows_is_refused_and_nothing_written(dbt: Dbt, lake: Lake
 
 def test_a_past_state_is_never_written(dbt: Dbt, lake: Lake) -> None:
     with pytest.raises(DbtRuntimeError, match=r"market/closes as of 2021-06-01 .* is not written"):
-        Dbt(as_of="2021-06-01").store(f"from ({BARS}) where false")
+        dbt.store(f"from ({BARS}) where false", as_of="2021-06-01")
     assert lake.version(TABLE) == 0
 
 

@@ -1,35 +1,59 @@
 {#
-  Materialization `delta`: in one commit the model's Delta table gets the rows that changed, told apart by `unique_key`;
-  then a view of the new version takes the model's name, so that models and tests later in the same run read what was
-  written. dbt reports the rows that were written. With `--empty` the lake is left alone.
+  Materialization `delta`: lake/increments.py brings the model's Delta table up to date, in one commit of what changed; then
+  a view of the new version takes the model's name, so that models and tests later in the same run read what was written.
+  dbt reports the rows that were written. With `--empty` the lake is left alone.
 #}
 {% materialization delta, adapter="duckdb" %}
     {%- set target = this.incorporate(type="view") -%}
-    {%- set query = make_intermediate_relation(target) -%}
 
     {{ run_hooks(pre_hooks) }}
 
     {% if config.get("contract").enforced %}
-        {{ get_assert_columns_equivalent(sql) }}
+        {{ get_assert_columns_equivalent(with_empty_scope(sql)) }}
         {%- set sql = get_select_subquery(sql) -%}
     {% endif %}
-    {% call statement("main") %}
-        create or replace view {{ target if flags.EMPTY else query }} as (
-            {{ sql }}
-        )
-    {% endcall %}
-    {{ adapter.commit() }}
 
-    {% if not flags.EMPTY %}
-        {% set table = target.schema ~ "/" ~ target.identifier %}
-        {% set written = {"unique_key": config.require("unique_key"), "partition_by": config.get("partition_by", [])} %}
-        {% do adapter.store_relation("dbt_plugin", query, [], table, "delta", written) %}
-        {% do adapter.drop_relation(query) %}
-        {% set message = "rows: " ~ written.rows ~ ", slices: " ~ written.slices %}
-        {% do store_raw_result("main", message=message, code=none, rows_affected=written.rows) %}
+    {% if flags.EMPTY %}
+        {% call statement("main") %}
+            create or replace view {{ target }} as ({{ sql }})
+        {% endcall %}
+        {{ adapter.commit() }}
+    {% else %}
+        {% set columns = {} %}
+        {% for name, column in model.columns.items() %}
+            {% do columns.update({name: column.data_type}) %}
+        {% endfor %}
+        {% set build = {
+            "sql": sql,
+            "columns": columns,
+            "key": config.require("unique_key"),
+            "partition_by": config.get("partition_by", []),
+            "upstreams": lake_tables(model.depends_on.nodes),
+            "changed_by": config.get("changed_by", {}),
+            "lookback": config.get("lookback", 0),
+            "warm": config.get("warm", "true"),
+            "across_symbols": config.get("across_symbols", false),
+        } %}
+        {% do adapter.store_relation("dbt_plugin", target, [], target.schema ~ "/" ~ target.identifier, "build", build) %}
+        {% set message = "rows: " ~ build.rows ~ ", slices: " ~ build.slices %}
+        {% do store_raw_result("main", message=message, code=none, rows_affected=build.rows) %}
     {% endif %}
 
     {{ run_hooks(post_hooks) }}
 
     {{ return({"relations": [target]}) }}
 {% endmaterialization %}
+
+{# The lake tables behind some nodes, those behind ephemeral models too. #}
+{% macro lake_tables(nodes) %}
+    {% set tables = [] %}
+    {% for name in nodes %}
+        {% set node = graph.nodes.get(name, graph.sources.get(name)) %}
+        {% if node.config.materialized == "ephemeral" %}
+            {% do tables.extend(lake_tables(node.depends_on.nodes)) %}
+        {% else %}
+            {% do tables.append(node.schema ~ "/" ~ node.name) %}
+        {% endif %}
+    {% endfor %}
+    {{ return(tables) }}
+{% endmacro %}

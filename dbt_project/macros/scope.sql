@@ -23,13 +23,22 @@
                   every series; null interval: every interval. Any upstream that is left out changes nothing.
       lookback    rows before first_ts that the windows of the model need; default 0
       warm        condition on this model's row at state_ts under which the lookback and that row are enough; where it
-                  is not met, the series is read whole. Default: always.
+                  is not met, the series is read, built and compared whole: its first_ts is the beginning of time, too.
+                  Default: always.
+  across_symbols  true where a row follows from rows of other symbols at its ts, as a rank does: all series are built
+                  from the first change on, all symbols together; no lookback and no state
   What is built, how it is compared with what is stored, and what is written: lake/increments.py.
 #}
 
 {# Whether the relations of the scope are there. #}
 {% macro is_scoped() -%}
-    {{ return(false) }}
+    {{ return(
+        model.resource_type == "model"
+        and model.config.materialized == "delta"
+        and flags.WHICH in ("run", "build", "retry")
+        and target.type == "duckdb"
+        and not flags.EMPTY
+    ) }}
 {%- endmacro %}
 
 {% macro scope(relation) -%}
@@ -48,12 +57,11 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Two branches, as one series that is read whole must not make all others be read whole; the comments become bounds. #}
+{# A comment gives way to bounds with literals, which tell the engine what files need not be opened. #}
 {% macro scoped(relation, lookback=false) -%}
     {%- set since = "read_from" if lookback else "first_ts" -%}
 (
-    {%- if is_scoped() -%}
-    {%- for bounds, comparison in [("recent", ">"), ("whole", "=")] %}
+    {%- if is_scoped() %}
     select
         upstream.*
         {%- if lookback %},
@@ -61,12 +69,7 @@
         {%- endif %}
     from {{ relation }} as upstream
     inner join _scope on upstream.symbol = _scope.symbol and upstream.interval = _scope.interval
-    where
-        _scope.{{ since }} {{ comparison }} {{ beginning_of_time() }}
-        and upstream.ts >= _scope.{{ since }}
-        and /*{{ bounds }} {{ since }}*/ true
-    {{ "union all" if not loop.last }}
-    {%- endfor %}
+    where upstream.ts >= _scope.{{ since }} and /*{{ since }}*/ true
     {%- else %}
     select
         *
@@ -93,6 +96,27 @@
     where false
     {%- endif %}
 )
+{%- endmacro %}
+
+{# A model's SQL as it can be run, or looked at, without the relations of the scope. #}
+{% macro with_empty_scope(sql) -%}
+    with _scope as (
+        select
+            '' as symbol,
+            '' as interval,
+            {{ beginning_of_time() }} as first_ts,
+            {{ beginning_of_time() }} as read_from,
+            {{ beginning_of_time() }} as state_ts
+    ),
+
+    _stored_state as (
+        select
+            {%- for name, column in model.columns.items() %}
+            {{ dbt.cast('null', column.data_type) }} as {{ name }}{{ "," if not loop.last }}
+            {%- endfor %}
+    )
+
+    select * from ({{ sql }})
 {%- endmacro %}
 
 {% macro beginning_of_time() -%}

@@ -1,0 +1,440 @@
+"""Incremental builds: what follows from the rows that came or went upstream is computed, compared and committed alone.
+
+macros/scope.sql tells what a model may rely on. A model's SQL reads the relations `_scope` and `_stored_state` and is
+run once for each piece of what there is to build, with the bounds of the piece in the place of the comments
+`/*first_ts*/ true` and `/*read_from*/ true`. Each commit carries what it was built from: the versions of the upstreams
+and the fingerprint of the SQL. Rows that follow from neither are never read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
+
+from lake import duck
+from lake.derived import functions_source
+from lake.duck import literal
+from lake.inventory import read_log
+from lake.slices import changed_keys, predicates
+from lake.store import Lake, Snapshot
+
+_BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
+_END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
+_BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
+_DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
+_PIECE_ROWS = 500_000
+_MOST_COMPARED_ROWS = 4 * _PIECE_ROWS  # of an upstream that was written anew; beyond, all is built anew
+_LISTED_SYMBOLS = 20
+_BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
+_JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as dbt compiles it.
+
+    Attributes
+    ----------
+    table : lake table that it makes.
+    sql : gives the rows of the table; of those in scope, if there is `changed_by`.
+    columns : name and SQL type of the columns in its contract.
+    key, partition_by : of the table.
+    upstreams : lake tables that it reads.
+    changed_by, lookback, warm, across_symbols : its config, see macros/scope.sql.
+    """
+
+    table: str
+    sql: str
+    columns: Mapping[str, str]
+    key: Sequence[str]
+    partition_by: Sequence[str] = ()
+    upstreams: Sequence[str] = ()
+    changed_by: Mapping[str, str] = field(default_factory=dict)
+    lookback: int = 0
+    warm: str = "true"
+    across_symbols: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever the rows follow from besides the upstreams: SQL, macros, variables, list functions."""
+        return hashlib.sha256((json.dumps(asdict(self)) + functions_source()).encode()).hexdigest()
+
+
+class Written(NamedTuple):
+    """What a build has written: rows and slices, none where nothing changed, and the version that is now the newest."""
+
+    version: int
+    rows: int
+    slices: int
+
+
+class DuplicateKeysError(ValueError):
+    """A model gives several rows with the same key; nothing is written."""
+
+
+def build(connection: DuckDBPyConnection, lake: Lake, model: Model, snapshots: Mapping[str, Snapshot]) -> Written:
+    """Bring a model's table up to date with its upstreams, in one commit or, where nothing changes, in none.
+
+    Parameters
+    ----------
+    connection : shows the upstreams; no other thread works on it.
+    snapshots : of each upstream, the one that `connection` shows.
+
+    Raises
+    ------
+    DuplicateKeysError : two rows have the same key.
+    """
+    upstreams = {table: snapshots[table] for table in model.changed_by or model.upstreams}
+    metadata = {_BUILT_FROM: json.dumps({"fingerprint": model.fingerprint, "upstreams": upstreams})}
+    stored = lake.snapshot(model.table)
+    last = _last_build(lake, model) if stored is not None else None
+    if stored is None or last is None:
+        return _write_whole(connection, lake, model, metadata)
+    if last.upstreams == upstreams:
+        return Written(stored.version, 0, 0)
+    connection.execute(f"create or replace temp view stored as {duck.scan(lake, model.table, stored.version)}")
+    if not _find_scope(connection, lake, model, last.upstreams, upstreams):
+        return _write_whole(connection, lake, model, metadata)
+    written = _write_changes(connection, lake, model, stored, metadata)
+    if not written.rows:  # no commit says so, and next time nobody need look at these changes again
+        lake.write_note(model.table, up_to_date={"version": last.version, "upstreams": upstreams})
+    return written
+
+
+def changed_rows(lake: Lake, table: str, then: Snapshot, now: Snapshot) -> str | None:
+    """SQL of the rows that a table has now and did not have then, or the reverse: from the files that came and went.
+
+    Returns
+    -------
+    None where that cannot be said: another table or other columns, files that are gone, or most of the table anew.
+    """
+    if then.id != now.id or then.version > now.version:
+        return None
+    names = [f"_delta_log/{version:020}.json" for version in range(then.version + 1, now.version + 1)]
+    try:
+        commits = list(read_log(lambda path: lake.read_file(table, path), names))
+    except FileNotFoundError:
+        return None
+    appended, came, went, slices = set[str](), set[str](), set[str](), []
+    for commit in commits:
+        added, removed = (commit.files(action, data_change=True) for action in ("add", "remove"))
+        (came if removed else appended).update(added)
+        went |= removed
+        if removed:
+            slices.append(commit.info.get(_SLICES, "true"))
+    if appended & went:  # the rows of a file that was written anew are not only those of its slices
+        came, appended, slices = came | appended, set(), ["true"]
+    came, went = came - went, went - came
+    other_columns = any("metaData" in action for commit in commits for action in commit.actions)
+    too_many = "true" in slices and sum(commit.rows_added for commit in commits) > _MOST_COMPARED_ROWS
+    if other_columns or too_many or not lake.has_files(table, appended | came | went):
+        return None
+    columns = ", ".join(f'"{name}"' for name in lake.columns(table))
+
+    def rows(files: set[str], where: str = "true") -> str:
+        if not files:
+            return f"select {columns} from ({duck.scan(lake, table)}) where false"
+        paths = ", ".join(literal(f"{lake.path(table)}/{path}") for path in sorted(files))
+        return f"select {columns} from read_parquet([{paths}], hive_partitioning = true) where {where}"
+
+    if not went:
+        return rows(appended | came)
+    new, old = (rows(files, " or ".join(slices)) for files in (came, went))
+    return f"{rows(appended)} union all (({new}) except all ({old})) union all (({old}) except all ({new}))"
+
+
+class _LastBuild(NamedTuple):
+    version: int
+    upstreams: dict[str, Snapshot]
+
+
+def _last_build(lake: Lake, model: Model) -> _LastBuild | None:
+    """What the table follows from; None where it follows from other SQL, or nobody knows."""
+    for commit in lake.history(model.table):
+        if _BUILT_FROM in commit:
+            built_from, checked = json.loads(commit[_BUILT_FROM]), lake.read_note(model.table).get("up_to_date", {})
+            if built_from["fingerprint"] != model.fingerprint:
+                return None
+            upstreams = (checked if checked.get("version") == commit["version"] else built_from)["upstreams"]
+            return _LastBuild(commit["version"], {table: Snapshot(*it) for table, it in upstreams.items()})
+    return None
+
+
+def _find_scope(
+    connection: DuckDBPyConnection,
+    lake: Lake,
+    model: Model,
+    then: Mapping[str, Snapshot],
+    now: Mapping[str, Snapshot],
+) -> bool:
+    """Fill the table `series` with those that may have changed; False where that is everything."""
+    if not model.changed_by:
+        return True
+    changes = []
+    for table, query in model.changed_by.items():
+        if then[table] != now[table]:
+            rows = changed_rows(lake, table, then[table], now[table])
+            if rows is None:
+                return False
+            changes.append(f"select symbol, interval, ts from (with changes as ({rows}) select * from ({query}))")
+    connection.execute(f"""
+        create or replace temp table changes as
+        select
+            cast(symbol as varchar) as symbol,
+            cast(interval as varchar) as interval,
+            min(coalesce(cast(ts as timestamp with time zone), {_BEGINNING})) as ts
+        from ({" union all ".join(changes)})
+        group by all
+    """)
+    if model.across_symbols:
+        connection.execute("insert into changes select null, interval, min(ts) from changes group by interval")
+    (everyone,) = _row(connection, "select min(ts) from changes where symbol is null")
+    known = "false" if everyone is None else f"ts >= {literal(everyone)}"
+    connection.execute(f"""
+        create or replace temp table first_changes as
+        with listed as (
+            select symbol, interval, ts from changes where symbol is not null
+            union all
+            select known.symbol, known.interval, ts
+            from changes
+            inner join (select distinct symbol, interval from stored where {known}) as known
+                on coalesce(changes.interval, known.interval) = known.interval
+            where changes.symbol is null
+        )
+        select symbol, intervals.interval, min(ts) as first_ts
+        from listed
+        inner join (values {", ".join(f"('{interval}')" for interval in _BARS_A_DAY)}) as intervals (interval)
+            on coalesce(listed.interval, intervals.interval) = intervals.interval
+        group by all
+    """)
+    if model.across_symbols:
+        together = f"""
+            select
+                symbol, interval, min(first_ts) over (partition by interval) as first_ts, first_ts as read_from,
+                null as state_ts, {_END} as until, 0 as rows
+            from first_changes
+        """
+        _list_series(connection, together)
+    else:
+        _list_series(connection, _restarts(connection, model))
+    return True
+
+
+def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
+    """SQL of the series with first changes: from when on each is read, and from which row its recursions go on."""
+    reaches = ", ".join(
+        f"('{interval}', {bars}, {int(model.lookback / bars * _DAYS_A_SESSION) + _SPARE_DAYS})"
+        for interval, bars in _BARS_A_DAY.items()
+    )
+    connection.execute(f"""
+        create or replace temp table reached as
+        select *, if(first_ts = {_BEGINNING}, first_ts, first_ts - to_days(reach)) as reach_ts
+        from first_changes
+        inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
+    """)
+    last_rows = []
+    for interval in _BARS_A_DAY:
+        series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
+        last_rows.append(f"""
+            select
+                reached.symbol, reached.interval, max(ts) as last_ts,
+                count(*) >= {model.lookback} and arg_max(coalesce({model.warm}, false), ts) as is_warm
+            from stored
+            inner join reached on stored.symbol = reached.symbol and stored.interval = reached.interval
+            where ts >= reach_ts and ts < first_ts and {_bounds(connection, series, "stored", "reach_ts", "first_ts")}
+            group by all
+        """)
+    return f"""
+        select
+            symbol, interval,
+            if(is_warm, first_ts, {_BEGINNING}) as first_ts,
+            if(is_warm, reach_ts, {_BEGINNING}) as read_from,
+            if(is_warm, last_ts, null) as state_ts,
+            {_END} as until,
+            -- a guess; a row that is only read costs less than one that is made
+            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, now()), 1), 5000)
+                as rows
+        from reached
+        left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)
+    """
+
+
+def _list_everything(connection: DuckDBPyConnection, model: Model) -> None:
+    """Fill the table `series` with all that the first upstream has."""
+    if model.across_symbols:  # year after year, each with all symbols
+        first_ts, until, rows = "date_trunc('year', ts)", "first_ts + to_years(1)", "0"
+    else:
+        first_ts, until, rows = _BEGINNING, _END, "count(*)"
+    upstream = duck.relation(next(iter(model.changed_by)))
+    _list_series(
+        connection,
+        f"""
+        select
+            symbol, interval, {first_ts} as first_ts, first_ts as read_from, null as state_ts, {until} as until,
+            {rows} as rows
+        from {upstream}
+        group by all
+        """,
+    )
+
+
+def _list_series(connection: DuckDBPyConnection, series: str) -> None:
+    """Cut series, each with its number of rows, into pieces that fit into memory: neighbours, of one interval."""
+    connection.execute(f"""
+        create or replace temp table series as
+        select * exclude (rows, restart, bucket), dense_rank() over (order by interval, restart, bucket) as piece
+        from (
+            select
+                *,
+                if(state_ts is null, first_ts, null) as restart, -- series that are read whole stand apart
+                sum(rows) over (partition by interval, restart order by symbol) // {_PIECE_ROWS} as bucket
+            from ({series})
+        )
+    """)
+
+
+def _pieces(connection: DuckDBPyConnection, model: Model, has_state: bool) -> Iterator[str]:
+    """SQL of each piece of `series`, to be run before the next one is asked for."""
+    if not model.changed_by:
+        yield model.sql
+        return
+    for (piece,) in connection.execute("select distinct piece from series order by piece").fetchall():
+        connection.execute(f"create or replace temp table _scope as from series where piece = {piece}")
+        if has_state:
+            bounds = _bounds(connection, "from _scope where state_ts is not null", "stored", "state_ts", "state_ts")
+            connection.execute(f"""
+                create or replace temp view _stored_state as
+                select stored.* from stored {_JOIN_SCOPE} where stored.ts = _scope.state_ts and {bounds}
+            """)
+        sql = model.sql
+        for since in ("first_ts", "read_from"):
+            bounds = _bounds(connection, "from _scope", "upstream", since)
+            sql = sql.replace(f"/*{since}*/ true", f"upstream.ts < _scope.until and {bounds}")
+        yield sql
+
+
+def _bounds(connection: DuckDBPyConnection, series: str, alias: str, low: str, high: str | None = None) -> str:
+    """Condition with literals that all rows of some series meet: it tells which files need not be opened."""
+    least, most, first, last, intervals, symbols = _row(
+        connection,
+        f"""
+        select
+            min({low}), max({high or "null"}), min(symbol), max(symbol), list(distinct interval),
+            list(distinct symbol order by symbol)
+        {series}
+        """,
+    )
+    if not symbols:
+        return "false"
+    terms = [f"{alias}.ts >= {literal(least)}"]
+    if most is not None:
+        terms.append(f"{alias}.ts <= {literal(most)}")
+    if len(intervals) == 1:
+        terms.append(f"{alias}.interval = {literal(*intervals)}")
+    if len(symbols) <= _LISTED_SYMBOLS:
+        terms.append(f"{alias}.symbol in ({', '.join(map(literal, symbols))})")
+    else:
+        terms.append(f"{alias}.symbol between {literal(first)} and {literal(last)}")
+    return " and ".join(terms)
+
+
+def _write_whole(connection: DuckDBPyConnection, lake: Lake, model: Model, metadata: Mapping[str, str]) -> Written:
+    """Replace the table in one commit, piece after piece: the next one is computed while one is written."""
+    if model.changed_by:
+        _list_everything(connection, model)
+        connection.execute("create or replace temp table _scope as from series where false")
+        state = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in model.columns.items())
+        connection.execute(f"create or replace temp view _stored_state as select {state} where false")
+    schema = connection.execute(f"from ({model.sql}) limit 0").to_arrow_table().schema
+    written = 0
+
+    def pieces() -> Iterator[pa.Table]:
+        for sql in _pieces(connection, model, has_state=False):
+            piece = connection.execute(sql).to_arrow_table()
+            connection.register("piece", piece)
+            _refuse_duplicates(connection, model)
+            yield piece
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal written
+        for piece in _ahead(pieces()):
+            written += piece.num_rows
+            yield from piece.to_batches()
+
+    rows = pa.RecordBatchReader.from_batches(schema, batches())
+    version = lake.replace(model.table, rows, None, model.partition_by, metadata)
+    return Written(version, written, 1)
+
+
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same tables, of which the next one is made by another thread meanwhile."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = worker.submit(next, tables, None)
+            yield table
+
+
+def _write_changes(
+    connection: DuckDBPyConnection, lake: Lake, model: Model, stored: Snapshot, metadata: Mapping[str, str]
+) -> Written:
+    """Write the slices in which the rows of `series` are not those that are stored."""
+    identity = list(dict.fromkeys([*model.key, *model.partition_by]))
+    connection.execute("create or replace temp table new as from stored limit 0")
+    connection.execute("create or replace temp view old as from stored")
+    connection.execute(f"create or replace temp table changed as {changed_keys(connection, 'new', 'new', identity)}")
+    for sql in _pieces(connection, model, has_state=True):
+        connection.execute(f"create or replace temp table piece as {sql}")
+        _refuse_duplicates(connection, model)
+        if model.changed_by:
+            bounds = _bounds(connection, "from _scope", "stored", "first_ts")
+            connection.execute(f"""
+                create or replace temp view old as
+                select stored.* from stored {_JOIN_SCOPE} where stored.ts >= _scope.first_ts and {bounds}
+            """)
+        connection.execute(f"insert into changed {changed_keys(connection, 'piece', 'old', identity)}")
+        connection.execute("insert into new by name from piece")
+    replaced, added = _row(
+        connection, "select count(*) filter (where is_known), count(*) filter (where not is_known) from changed"
+    )
+    if not replaced + added:
+        return Written(stored.version, 0, 0)
+    found = predicates(connection, "changed", model.key, model.partition_by)
+    ordered = f"order by {', '.join(model.key)}"
+    if not replaced:
+        rows = connection.execute(f"from new semi join changed using ({', '.join(model.key)}) {ordered}")
+        table = rows.to_arrow_table()
+        return Written(lake.append(model.table, table, metadata), table.num_rows, len(found))
+    predicate = " or ".join(found)
+    written = f"from new where {predicate}"
+    if model.changed_by:  # a slice of many changes may hold rows that nobody has asked for
+        written += f"""
+            union all by name
+            select stored.* from stored
+            anti join series
+                on stored.symbol = series.symbol and stored.interval = series.interval and stored.ts >= series.first_ts
+            where {predicate}
+        """
+    table = connection.execute(f"from ({written}) {ordered}").to_arrow_table()
+    version = lake.replace(model.table, table, predicate, model.partition_by, {**metadata, _SLICES: predicate})
+    return Written(version, table.num_rows, len(found))
+
+
+def _refuse_duplicates(connection: DuckDBPyConnection, model: Model) -> None:
+    columns = ", ".join(model.key)
+    (twice,) = _row(connection, f"select count(*) from (select {columns} from piece group by all having count(*) > 1)")
+    if twice:
+        raise DuplicateKeysError(
+            f"{model.table} is left as it was: {twice} of its keys ({columns}) would have several rows"
+        )
+
+
+def _row(connection: DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return row
