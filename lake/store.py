@@ -258,13 +258,13 @@ class Lake:
 
     def read_file(self, table: str, path: str) -> bytes:
         """Content of a file below a table. Raises `FileNotFoundError`."""
-        with self._filesystem(table).open_input_stream(path) as file:
+        with self.filesystem(table).open_input_stream(path) as file:
             content: bytes = file.read()
         return content
 
     def has_files(self, table: str, paths: Collection[str]) -> bool:
         """Whether all these files below a table are there."""
-        found = self._filesystem(table).get_file_info(sorted(paths))
+        found = self.filesystem(table).get_file_info(sorted(paths))
         return all(info.type == pafs.FileType.File for info in found)
 
     def read_note(self, table: str) -> dict[str, Any]:
@@ -278,7 +278,7 @@ class Lake:
     def write_note(self, table: str, **hints: object) -> None:
         """Note hints of a table, beside those that are noted under other names."""
         content = json.dumps(self.read_note(table) | hints).encode()
-        with self._filesystem(table).open_output_stream(_NOTE) as file:
+        with self.filesystem(table).open_output_stream(_NOTE) as file:
             file.write(content)
 
     def columns(self, table: str) -> list[str]:

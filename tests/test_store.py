@@ -22,6 +22,7 @@ def instruments(*symbols: str, source: str = "skfolio") -> pa.Table:
             "symbol": list(symbols),
             "name": list(symbols),
             "asset_class": ["equity"] * len(symbols),
+            "sector": pa.nulls(len(symbols)),
             "currency": ["USD"] * len(symbols),
             "calendar": ["XNYS"] * len(symbols),
             "fallbacks": [""] * len(symbols),

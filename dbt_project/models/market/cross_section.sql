@@ -1,4 +1,4 @@
-{{ config(changed_by={
+{{ config(across_symbols=true, changed_by={
     'market/indicators': 'select null as symbol, interval, ts from changes',
     'market/bars': 'select null as symbol, interval, ts from changes',
     'raw/sessions': 'select null as symbol, null as interval, ts from changes',
