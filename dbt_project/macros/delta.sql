@@ -33,6 +33,7 @@
             "lookback": config.get("lookback", 0),
             "warm": config.get("warm", "true"),
             "across_symbols": config.get("across_symbols", false),
+            "sparse": config.get("sparse", false),
         } %}
         {% do adapter.store_relation("dbt_plugin", target, [], target.schema ~ "/" ~ target.identifier, "build", build) %}
         {% set message = "rows: " ~ build.rows ~ ", slices: " ~ build.slices %}
