@@ -242,10 +242,10 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
         last_rows.append(f"""
             select
-                reached.symbol, reached.interval, max(ts) as last_ts,
+                symbol, interval, max(ts) as last_ts,
                 count(*) >= {model.lookback} and arg_max(coalesce({model.warm}, false), ts) as is_warm
             from stored
-            inner join reached on stored.symbol = reached.symbol and stored.interval = reached.interval
+            inner join reached using (symbol, interval)
             where ts >= reach_ts and ts < first_ts and {_bounds(connection, series, "stored", "reach_ts", "first_ts")}
             group by all
         """)
@@ -292,7 +292,7 @@ def _list_series(connection: DuckDBPyConnection, series: str) -> None:
             select
                 *,
                 if(state_ts is null, first_ts, null) as restart, -- series that are read whole stand apart
-                sum(rows) over (partition by interval, restart order by symbol) // {_PIECE_ROWS} as bucket
+                floor(sum(rows) over (partition by interval, restart order by symbol) / {_PIECE_ROWS}) as bucket
             from ({series})
         )
     """)
