@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CRYPTO_CALENDAR, US_CALENDAR = "24/7", "XNYS"
+DEFAULT_CALENDAR = f"""
+    case
+        when asset_class = 'crypto' then '{CRYPTO_CALENDAR}'
+        when asset_class in ('equity', 'etf') and currency = 'USD' then '{US_CALENDAR}'
+    end
+"""
 STALE_SESSIONS = 5
 """A series may lag so many closed sessions behind its calendar: a week, in which a feed is mended by hand."""
 
@@ -46,14 +52,7 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     Crypto trades always, stocks and funds in US dollars are taken for listed in New York; of all else nothing is
     expected (null).
     """
-    connection.execute(
-        f"""
-        create or replace macro default_calendar(asset_class, currency) as case
-            when asset_class = 'crypto' then '{CRYPTO_CALENDAR}'
-            when asset_class in ('equity', 'etf') and currency = 'USD' then '{US_CALENDAR}'
-        end
-        """
-    )
+    connection.execute(f"create or replace macro default_calendar(asset_class, currency) as {DEFAULT_CALENDAR}")
 
 
 def stale_series(lake: Lake, now: datetime | None = None) -> list[dict[str, Any]]:

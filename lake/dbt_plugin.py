@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from lake import duck
 from lake.derived import register_functions
-from lake.increments import DuplicateKeysError, Model, build
+from lake.increments import DuplicateKeysError, Engine, Model, build
 from lake.settings import get_settings
 from lake.store import Lake
 from lake.tables import TABLES
@@ -28,6 +28,7 @@ class Plugin(BasePlugin):
         """Take from the profile the time `as_of` which the lake is shown; empty: now."""
         as_of = plugin_config.get("as_of")
         self._as_of: datetime | None = duck.utc_time(as_of) if as_of else None
+        self._engine: Engine | None = None
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Show the lake on a new connection. Raw tables are created first: a missing source would stop the build."""
@@ -46,6 +47,12 @@ class Plugin(BasePlugin):
         versions = {table: snapshot.version for table, snapshot in self._snapshots.items()}
         duck.prepare(conn, self._lake, versions, self._as_of)
         register_functions(conn)
+
+    def compute_with(self, engine: Engine) -> None:
+        """Let another engine compute the SQL of models; it is shown the same lake."""
+        self._engine = engine
+        for table, snapshot in self._snapshots.items():
+            engine.show(table, snapshot.version)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Set what a cursor does not inherit from its connection."""
@@ -72,7 +79,7 @@ class Plugin(BasePlugin):
         with self._connection.cursor() as cursor:
             self.configure_cursor(cursor)
             try:
-                written = build(cursor, self._lake, model, self._snapshots)
+                written = build(cursor, self._lake, model, self._snapshots, self._engine)
             except (duckdb.Error, DuplicateKeysError) as error:
                 raise DbtRuntimeError(str(error)) from error
             config["rows"], config["slices"] = written.rows, written.slices
@@ -81,3 +88,5 @@ class Plugin(BasePlugin):
             if snapshot != self._snapshots.get(table):
                 self._snapshots[table] = snapshot
                 duck.define_view(cursor, self._lake, table, snapshot.version)
+                if self._engine:
+                    self._engine.show(table, snapshot.version)

@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
@@ -76,14 +77,38 @@ class Written(NamedTuple):
 class DuplicateKeysError(ValueError):
     """A model gives several rows with the same key; nothing is written."""
 
+    def __init__(self, model: Model, keys: int) -> None:
+        columns = ", ".join(model.key)
+        super().__init__(f"{model.table} is left as it was: {keys} of its keys ({columns}) would have several rows")
 
-def build(connection: DuckDBPyConnection, lake: Lake, model: Model, snapshots: Mapping[str, Snapshot]) -> Written:
+
+class Engine(Protocol):
+    """What computes the SQL of models where DuckDB, which still finds what there is to do, does not do it itself."""
+
+    def show(self, table: str, version: int) -> None:
+        """(Re)define the view of a version of a lake table."""
+
+    def computed(self, model: Model, sql: str, relations: Mapping[str, pa.Table]) -> AbstractContextManager[str]:
+        """Compute a query that reads these relations, too; while it lasts, SQL by which DuckDB reads the result."""
+
+    def write_whole(self, model: Model, metadata: Mapping[str, str]) -> Written:
+        """Make all rows that the model gives its table, in one commit that says `metadata`."""
+
+
+def build(
+    connection: DuckDBPyConnection,
+    lake: Lake,
+    model: Model,
+    snapshots: Mapping[str, Snapshot],
+    engine: Engine | None = None,
+) -> Written:
     """Bring a model's table up to date with its upstreams, in one commit or, where nothing changes, in none.
 
     Parameters
     ----------
     connection : shows the upstreams; no other thread works on it.
     snapshots : of each upstream, the one that `connection` shows.
+    engine : shows the same and computes the model; default: `connection` itself does.
 
     Raises
     ------
@@ -94,13 +119,13 @@ def build(connection: DuckDBPyConnection, lake: Lake, model: Model, snapshots: M
     stored = lake.snapshot(model.table)
     last = _last_build(lake, model) if stored is not None else None
     if stored is None or last is None:
-        return _write_whole(connection, lake, model, metadata)
+        return _write_whole(connection, lake, model, metadata, engine)
     if last.upstreams == upstreams:
         return Written(stored.version, 0, 0)
     connection.execute(f"create or replace temp view stored as {duck.scan(lake, model.table, stored.version)}")
     if not _find_scope(connection, lake, model, last.upstreams, upstreams):
-        return _write_whole(connection, lake, model, metadata)
-    written = _write_changes(connection, lake, model, stored, metadata)
+        return _write_whole(connection, lake, model, metadata, engine)
+    written = _write_changes(connection, lake, model, stored, metadata, engine=engine)
     if not written.rows:  # no commit says so, and next time nobody need look at these changes again
         lake.write_note(model.table, up_to_date={"version": last.version, "upstreams": upstreams})
     return written
@@ -343,8 +368,12 @@ def _bounds(connection: DuckDBPyConnection, series: str, alias: str, low: str, h
     return " and ".join(terms)
 
 
-def _write_whole(connection: DuckDBPyConnection, lake: Lake, model: Model, metadata: Mapping[str, str]) -> Written:
+def _write_whole(
+    connection: DuckDBPyConnection, lake: Lake, model: Model, metadata: Mapping[str, str], engine: Engine | None
+) -> Written:
     """Replace the table in one commit, piece after piece: the next one is computed while one is written."""
+    if engine:
+        return engine.write_whole(model, metadata)
     if model.changed_by:
         _list_everything(connection, model)
         connection.execute("create or replace temp table _scope as from series where false")
@@ -381,7 +410,13 @@ def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _write_changes(
-    connection: DuckDBPyConnection, lake: Lake, model: Model, stored: Snapshot, metadata: Mapping[str, str]
+    connection: DuckDBPyConnection,
+    lake: Lake,
+    model: Model,
+    stored: Snapshot,
+    metadata: Mapping[str, str],
+    *,
+    engine: Engine | None,
 ) -> Written:
     """Write the slices in which the rows of `series` are not those that are stored."""
     identity = list(dict.fromkeys([*model.key, *model.partition_by]))
@@ -389,7 +424,8 @@ def _write_changes(
     connection.execute("create or replace temp view old as from stored")
     connection.execute(f"create or replace temp table changed as {changed_keys(connection, 'new', 'new', identity)}")
     for sql in _pieces(connection, model, has_state=True):
-        connection.execute(f"create or replace temp table piece as {sql}")
+        with _computed(connection, model, sql, engine) as rows:
+            connection.execute(f"create or replace temp table piece as {rows}")
         _refuse_duplicates(connection, model)
         if model.changed_by:
             bounds = _bounds(connection, "from _scope", "stored", "first_ts")
@@ -407,8 +443,9 @@ def _write_changes(
     found = predicates(connection, "changed", model.key, model.partition_by)
     ordered = f"order by {', '.join(model.key)}"
     if not replaced:
-        rows = connection.execute(f"from new semi join changed using ({', '.join(model.key)}) {ordered}")
-        table = rows.to_arrow_table()
+        table = connection.execute(
+            f"from new semi join changed using ({', '.join(model.key)}) {ordered}"
+        ).to_arrow_table()
         return Written(lake.append(model.table, table, metadata), table.num_rows, len(found))
     predicate = " or ".join(found)
     written = f"from new where {predicate}"
@@ -425,13 +462,23 @@ def _write_changes(
     return Written(version, table.num_rows, len(found))
 
 
+@contextmanager
+def _computed(connection: DuckDBPyConnection, model: Model, sql: str, engine: Engine | None) -> Iterator[str]:
+    """SQL for DuckDB of the rows that a query gives."""
+    if engine is None:
+        yield sql
+        return
+    names = ("_scope", "_stored_state") if model.changed_by else ()
+    relations = {name: connection.execute(f"from {name}").to_arrow_table() for name in names}
+    with engine.computed(model, sql, relations) as rows:
+        yield rows
+
+
 def _refuse_duplicates(connection: DuckDBPyConnection, model: Model) -> None:
     columns = ", ".join(model.key)
     (twice,) = _row(connection, f"select count(*) from (select {columns} from piece group by all having count(*) > 1)")
     if twice:
-        raise DuplicateKeysError(
-            f"{model.table} is left as it was: {twice} of its keys ({columns}) would have several rows"
-        )
+        raise DuplicateKeysError(model, twice)
 
 
 def _row(connection: DuckDBPyConnection, sql: str) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     if known is None:
         connection.create_function(
             name,
-            _of_column,
+            headline_sentiments,
             ["varchar"],
             "double",
             type=PythonUDFType.ARROW,
@@ -57,7 +57,8 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _of_column(headlines: pa.ChunkedArray) -> pa.Array:
+def headline_sentiments(headlines: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Sentiment of each headline, null for null."""
     scores = [None if headline is None else headline_sentiment(headline) for headline in headlines.to_pylist()]
     return pa.array(scores, pa.float64())
 

@@ -1,9 +1,10 @@
-"""Spark over the lake: a session with tables as views and the functions of the models, and its files as a commit."""
+"""Spark over the lake: a session with tables as views and the functions of the models, which computes what they say."""
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -18,22 +19,27 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import arrow_udf
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
+from lake import calendars, sentiment
+from lake.duck import literal
+from lake.increments import DuplicateKeysError, Model, Written
 from lake.list_functions import LIST_FUNCTIONS, ListFunction
 from lake.store import Lake
 
 _STAGING = "_staging"  # below a table: readers of Delta tables pass over folders with an underscore
 _ARROW = {"double[]": pa.list_(pa.float64()), "double": pa.float64(), "integer": pa.int32()}
+_SQL_TYPES = {"varchar": "string", "timestamp with time zone": "timestamp"}  # that Spark calls otherwise than contracts
+_BEGINNING, _END = "timestamp '0001-01-01 00:00:00+00:00'", "timestamp '9999-12-31 00:00:00+00:00'"
 _CONFIGURATION = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # as Delta has it
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     "spark.log.level": "ERROR",
     "spark.ui.showConsoleProgress": "false",
-    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
 
 
-def connect(lake: Lake, scratch: Path) -> SparkSession:
-    """The session of this process, in which table `market/bars` reads as `` `market.bars` ``.
+def connect(scratch: Path) -> SparkSession:
+    """The session of this process, which knows the functions of the models: the same Python that DuckDB runs.
 
     Where Spark runs, and with what, is Spark's own configuration: `spark-defaults.conf` in `SPARK_CONF_DIR`, or
     `PYSPARK_SUBMIT_ARGS`; `PYSPARK_PYTHON` is the Python of its workers. Without any, all of it is here.
@@ -41,54 +47,73 @@ def connect(lake: Lake, scratch: Path) -> SparkSession:
     Parameters
     ----------
     scratch : folder for what Spark writes beside tables.
-
     """
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # of the workers
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("lakehouse").config("spark.sql.warehouse.dir", str(scratch / "spark"))
     for name, value in _CONFIGURATION.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
-    register(session)
-    for table in lake.tables():
-        show(session, lake, table)
+    for function in LIST_FUNCTIONS:
+        session.udf.register(function.name, _arrow_udf(function))
+    session.udf.register("headline_sentiment", arrow_udf(_headline_sentiments, DoubleType()))
+    session.sql(f"""
+        create or replace temporary function default_calendar(asset_class string, currency string)
+        returns string return {calendars.DEFAULT_CALENDAR}
+    """)
     return session
 
 
-def register(session: SparkSession) -> None:
-    """Make the functions that models use known to a session: the same Python that DuckDB runs."""
-    for function in LIST_FUNCTIONS:
-        session.udf.register(function.name, _arrow_udf(function))
+class SparkEngine:
+    """Spark in the place of DuckDB where :func:`lake.increments.build` has a model's SQL computed."""
 
+    def __init__(self, session: SparkSession, lake: Lake) -> None:
+        self._session = session
+        self._lake = lake
 
-def _arrow_udf(function: ListFunction) -> Any:
-    types = [_ARROW[parameter] for parameter in function.parameters]
+    def show(self, table: str, version: int) -> None:
+        """(Re)define the view of a version of a lake table: `market/bars` is `` `market.bars` ``."""
+        delta = DeltaTable(self._lake.path(table), version=version, storage_options=self._lake.storage_options)
+        schema = StructType.fromJson(json.loads(delta.schema().to_json()))
+        files = [_uri(file) for file in delta.file_uris()]
+        reader = self._session.read.schema(schema).option("basePath", _uri(self._lake.path(table)))
+        rows = reader.parquet(*files).select(*schema.names) if files else self._session.createDataFrame([], schema)
+        rows.createOrReplaceTempView(_relation(table))
 
-    def compute(*arguments: pa.Array) -> pa.Array:
-        return function(*(argument.cast(kind) for argument, kind in zip(arguments, types, strict=True)))
+    @contextmanager
+    def computed(self, model: Model, sql: str, relations: Mapping[str, pa.Table]) -> Iterator[str]:
+        """Compute a query that reads these relations, too; while it lasts, the SQL by which DuckDB reads the result."""
+        for name, rows in relations.items():
+            self._session.createDataFrame(rows).createOrReplaceTempView(name)
+        with _staged(self._session.sql(sql), self._lake, model.table) as staged:
+            yield f"select * from read_parquet({literal(f'{staged.path}/*.parquet')})"
 
-    return arrow_udf(compute, ArrayType(DoubleType()))
+    def write_whole(self, model: Model, metadata: Mapping[str, str]) -> Written:
+        """Replace the model's table by files that Spark writes, in one commit."""
+        if model.changed_by:
+            self._show_whole_scope(model)
+        rows = self._session.sql(model.sql)
+        with _staged(rows, self._lake, model.table, model.key, model.partition_by) as staged:
+            twice = self._session.read.parquet(_uri(staged.path)).groupBy(*model.key).count().where("count > 1").count()
+            if twice:
+                raise DuplicateKeysError(model, twice)
+            return staged.commit(metadata)
 
-
-def show(session: SparkSession, lake: Lake, table: str, version: int | None = None) -> None:
-    """(Re)define the view of one lake table, pinned to `version`; the newest one without it."""
-    delta = DeltaTable(lake.path(table), version=version, storage_options=lake.storage_options)
-    schema = StructType.fromJson(json.loads(delta.schema().to_json()))
-    files = [_uri(file) for file in delta.file_uris()]
-    reader = session.read.schema(schema).option("basePath", _uri(lake.path(table)))
-    rows = reader.parquet(*files).select(*schema.names) if files else session.createDataFrame([], schema)
-    rows.createOrReplaceTempView(f"`{table.replace('/', '.')}`")
-
-
-def stage(rows: DataFrame, lake: Lake, table: str, key: Sequence[str], partition_by: Sequence[str]) -> "Staged":
-    """Compute rows and write them as Parquet files beside a table; what was there of an earlier build is replaced."""
-    staged = Staged(lake, table, rows.schema, key, partition_by)
-    balanced = rows.hint("rebalance", *partition_by).sortWithinPartitions(*partition_by, *key)
-    balanced.write.partitionBy(*partition_by).mode("overwrite").parquet(_uri(staged.path))
-    return staged
+    def _show_whole_scope(self, model: Model) -> None:
+        upstream = _relation(next(iter(model.changed_by)))
+        self._session.sql(f"""
+            select distinct
+                symbol, interval, {_BEGINNING} as first_ts, {_BEGINNING} as read_from,
+                cast(null as timestamp) as state_ts, {_END} as until
+            from {upstream}
+        """).createOrReplaceTempView("_scope")
+        state = ", ".join(
+            f"cast(null as {_SQL_TYPES.get(kind, kind)}) as {name}" for name, kind in model.columns.items()
+        )
+        self._session.sql(f"select {state} where false").createOrReplaceTempView("_stored_state")
 
 
 @dataclass(frozen=True)
-class Staged:
+class _Staged:
     """Rows for a table as Parquet files in a folder beside it, which readers of the table do not see."""
 
     lake: Lake
@@ -102,8 +127,8 @@ class Staged:
         """URI of the folder."""
         return f"{self.lake.path(self.table)}/{_STAGING}"
 
-    def commit(self, metadata: dict[str, str] | None = None) -> int:
-        """Make the files the whole content of the table, in one commit that says `metadata`; return the new version.
+    def commit(self, metadata: Mapping[str, str]) -> Written:
+        """Make the files the whole content of the table, in one commit that says `metadata`.
 
         They move into the table's folder first, where nobody sees them before the commit. Those that a kill leaves
         there, vacuum deletes.
@@ -111,16 +136,13 @@ class Staged:
         folder = self.lake.filesystem(self.table)
         found = folder.get_file_info(pafs.FileSelector(_STAGING, recursive=True))
         files = [self._added(folder, info) for info in found if info.path.endswith(".parquet")]
-        nullable = StructType([StructField(field.name, field.dataType) for field in self.schema.fields])
         for file in files:
             folder.create_dir(str(PurePosixPath(file.path).parent))
             folder.move(f"{_STAGING}/{file.path}", file.path)
+        nullable = StructType([StructField(field.name, field.dataType) for field in self.schema.fields])
         schema = Schema.from_json(nullable.json())
-        return self.lake.replace_by_files(self.table, files, schema, self.partition_by, metadata)
-
-    def discard(self) -> None:
-        """Delete the folder."""
-        self.lake.filesystem(self.table).delete_dir(_STAGING)
+        version = self.lake.replace_by_files(self.table, files, schema, self.partition_by, metadata)
+        return Written(version, sum(json.loads(file.stats)["numRecords"] for file in files), 1)
 
     def _added(self, folder: pafs.FileSystem, info: pafs.FileInfo) -> AddAction:
         """The file's entry in the log, with the range of the key, by which readers can skip it."""
@@ -140,6 +162,38 @@ class Staged:
             data_change=True,
             stats=json.dumps({"numRecords": footer.num_rows, **ranges}),
         )
+
+
+@contextmanager
+def _staged(
+    rows: DataFrame, lake: Lake, table: str, key: Sequence[str] = (), partition_by: Sequence[str] = ()
+) -> Iterator[_Staged]:
+    """Compute rows and write them as Parquet files beside a table, in the place of what a killed build has left."""
+    staged = _Staged(lake, table, rows.schema, key, partition_by)
+    if partition_by:  # files of a good size, each sorted
+        rows = rows.hint("rebalance", *partition_by).sortWithinPartitions(*partition_by, *key)
+    rows.write.partitionBy(*partition_by).mode("overwrite").parquet(_uri(staged.path))
+    try:
+        yield staged
+    finally:
+        lake.filesystem(table).delete_dir(_STAGING)
+
+
+def _arrow_udf(function: ListFunction) -> Any:
+    types = [_ARROW[parameter] for parameter in function.parameters]
+
+    def compute(*arguments: pa.Array) -> pa.Array:
+        return function(*(argument.cast(kind) for argument, kind in zip(arguments, types, strict=True)))
+
+    return arrow_udf(compute, ArrayType(DoubleType()))
+
+
+def _headline_sentiments(headlines: pa.Array) -> pa.Array:
+    return sentiment.headline_sentiments(headlines)
+
+
+def _relation(table: str) -> str:
+    return f"`{table.replace('/', '.')}`"
 
 
 def _json(value: Any) -> Any:

@@ -1,17 +1,17 @@
-"""dbt-spark's adapter on the lake: what lake/dbt_plugin.py is to dbt-duckdb.
-
-It starts the session that shows the lake, and the materialization `delta` (macros/delta_spark.sql) writes through it.
-"""
+"""dbt-spark's adapter on the lake: lake/dbt_plugin.py builds the tables as for dbt-duckdb, and Spark computes them."""
 
 from typing import Any
 
 import dbt.adapters.spark
+import duckdb
 from dbt.adapters.base import AdapterPlugin, available
 from dbt.adapters.contracts.connection import Connection
+from dbt.adapters.duckdb.utils import TargetConfig, TargetLocation
 from dbt.adapters.spark import SparkConnectionManager, SparkRelation
-from pyspark.sql import SparkSession
+from dbt_common.exceptions import DbtRuntimeError
 
 from lake import spark
+from lake.dbt_plugin import Plugin
 from lake.settings import get_settings
 from lake.store import Lake
 
@@ -26,14 +26,20 @@ class LakeRelation(SparkRelation):
 
 
 class LakeConnections(SparkConnectionManager):
-    """Connections to the session of this process, which shows the lake of the settings."""
+    """Connections to the session of this process, which shows the lake as it is when the first of them is opened."""
 
-    @classmethod
-    def open(cls, connection: Connection) -> Connection:
+    plugin: Plugin | None = None
+
+    def open(self, connection: Connection) -> Connection:
         """Start Spark for the first connection; parsing needs none."""
-        settings = get_settings()
-        if SparkSession.getActiveSession() is None:
-            spark.connect(Lake.from_settings(settings), settings.home / "tmp")
+        if self.plugin is None:
+            if self.profile.cli_vars.get("as_of"):
+                raise DbtRuntimeError("Spark shows what is known now: with as_of, LAKEHOUSE_ENGINE has to be duckdb")
+            settings = get_settings()
+            self.plugin = Plugin("lake", {})
+            self.plugin.configure_connection(duckdb.connect(":memory:"))
+            session = spark.connect(settings.home / "tmp")
+            self.plugin.compute_with(spark.SparkEngine(session, Lake.from_settings(settings)))
         return super().open(connection)
 
 
@@ -44,17 +50,11 @@ class SparkAdapter(dbt.adapters.spark.SparkAdapter):
     ConnectionManager = LakeConnections
 
     @available
-    def store(self, table: str, sql: str, config: dict[str, Any]) -> dict[str, Any]:
-        """Make a lake table say what a query says, and show the new version under its name."""
-        settings = get_settings()
-        lake, session = Lake.from_settings(settings), SparkSession.builder.getOrCreate()
-        rows = session.sql(sql)
-        key, partition_by = config["unique_key"], config["partition_by"]
-        staged = spark.stage(rows, lake, table, key, partition_by)
-        version = staged.commit()
-        staged.discard()
-        spark.show(session, lake, table, version)
-        return {"rows": lake.row_count(table), "slices": 1}
+    def store_relation(
+        self, *, relation: LakeRelation, path: str, format: str, config: dict[str, Any], **_: Any
+    ) -> None:
+        """As the adapter of dbt-duckdb has it, so that the macros need not know which one they call."""
+        self.connections.plugin.store(TargetConfig(relation, [], config, TargetLocation(path=path, format=format)))
 
 
 def install() -> None:

@@ -175,11 +175,11 @@ class Lake:
         table: str,
         files: list[AddAction],
         schema: Schema,
-        partition_by: Sequence[str] = (),
-        metadata: dict[str, str] | None = None,
+        partition_by: Sequence[str],
+        metadata: Mapping[str, str],
     ) -> int:
         """Make Parquet files that are in the table's folder already its whole content, and return the new version."""
-        properties = CommitProperties(custom_metadata=metadata)
+        properties = CommitProperties(custom_metadata=dict(metadata))
 
         def adopt() -> None:
             if self.exists(table):

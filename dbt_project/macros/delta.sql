@@ -3,8 +3,8 @@
   a view of the new version takes the model's name, so that models and tests later in the same run read what was written.
   dbt reports the rows that were written. With `--empty` the lake is left alone.
 #}
-{% materialization delta, adapter="duckdb" %}
-    {%- set target = this.incorporate(type="view") -%}
+{% materialization delta, default %}
+    {%- set relation = this.incorporate(type="view") -%}
 
     {{ run_hooks(pre_hooks) }}
 
@@ -15,7 +15,7 @@
 
     {% if flags.EMPTY %}
         {% call statement("main") %}
-            create or replace view {{ target }} as ({{ sql }})
+            create or replace {{ "temporary" if target.type == "spark" }} view {{ relation }} as ({{ sql }})
         {% endcall %}
         {{ adapter.commit() }}
     {% else %}
@@ -34,14 +34,21 @@
             "warm": config.get("warm", "true"),
             "across_symbols": config.get("across_symbols", false),
         } %}
-        {% do adapter.store_relation("dbt_plugin", target, [], target.schema ~ "/" ~ target.identifier, "build", build) %}
+        {% do adapter.store_relation(
+            plugin_name="dbt_plugin",
+            relation=relation,
+            column_list=[],
+            path=relation.schema ~ "/" ~ relation.identifier,
+            format="build",
+            config=build,
+        ) %}
         {% set message = "rows: " ~ build.rows ~ ", slices: " ~ build.slices %}
         {% do store_raw_result("main", message=message, code=none, rows_affected=build.rows) %}
     {% endif %}
 
     {{ run_hooks(post_hooks) }}
 
-    {{ return({"relations": [target]}) }}
+    {{ return({"relations": [relation]}) }}
 {% endmaterialization %}
 
 {# The lake tables behind some nodes, those behind ephemeral models too. #}

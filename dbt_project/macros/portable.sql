@@ -172,3 +172,8 @@
 {% macro spark__weekday(moment) -%}
     (weekday({{ moment }}) + 1)
 {%- endmacro %}
+
+{# Contracts name types as DuckDB does. #}
+{% macro spark__cast(field, type) -%}
+    cast({{ field }} as {{ {"varchar": "string", "timestamp with time zone": "timestamp"}.get(type, type) }})
+{%- endmacro %}

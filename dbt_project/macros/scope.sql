@@ -36,7 +36,6 @@
         model.resource_type == "model"
         and model.config.materialized == "delta"
         and flags.WHICH in ("run", "build", "retry")
-        and target.type == "duckdb"
         and not flags.EMPTY
     ) }}
 {%- endmacro %}
