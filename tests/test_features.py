@@ -354,4 +354,4 @@ def test_what_comes_to_be_known_later_changes_nothing_before(
     other = build(World(pd.concat([bars, newcomer]), macro, pd.concat([news, newest])))
     assert not other.equals(features)
     before, still = (it[it["closes_at"] <= moment].reset_index(drop=True) for it in (features, other))
-    pd.testing.assert_frame_equal(before, still, rtol=1e-12, atol=1e-14)
+    pd.testing.assert_frame_equal(before, still, rtol=1e-12, atol=1e-12)

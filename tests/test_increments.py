@@ -222,7 +222,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=5, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=2, max_size=3))
 def test_increments_give_what_a_full_build_gives(
     opened: Path, models: list[Model], engine: DuckDBPyConnection, steps: list[list[Callable[[Market], None]]]
