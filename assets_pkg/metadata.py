@@ -39,6 +39,21 @@ def table_metadata(lake: Lake, table: str) -> dict[str, Any]:
     }
 
 
+def lineage_metadata(sql: str, tables: Mapping[str, Sequence[str]], dialect: str) -> dict[str, Any]:
+    """Column lineage of a query over lake tables (their columns by name), or the reason why there is none."""
+    from lake.column_lineage import column_lineage
+
+    try:
+        origins = column_lineage(sql, tables, dialect)
+    except ValueError as error:
+        return {"column lineage": str(error)}
+    dependencies = {
+        column: [dg.TableColumnDep(dg.AssetKey(table.split("/")), name) for table, name in found]
+        for column, found in origins.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(dependencies)}
+
+
 def data_version(lake: Lake, table: str) -> dg.DataVersion:
     """The table's Delta version, so that Dagster sees whether a materialisation changed anything."""
     return dg.DataVersion(str(lake.version(table)))

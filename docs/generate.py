@@ -1,13 +1,17 @@
-"""Writes docs/settings.md from the settings class; `make docs` runs it, and a test holds the file against it."""
+"""Writes what is made from code, the settings page and the picture of dbt's lineage; `make docs` runs it."""
 
+import json
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
+from assets_pkg.resources.dbt import PROJECT_DIR, ensure_manifest
+from lake.diagram import lineage_svg
 from lake.settings import Settings
 
-TARGET = Path(__file__).with_name("settings.md")
+SETTINGS = Path(__file__).with_name("settings.md")
+LINEAGE = PROJECT_DIR / "assets" / "lineage.svg"
 
 _HEAD = """<!-- Written by `make docs` from lake/settings.py; changes belong there. -->
 # Settings
@@ -32,6 +36,11 @@ def settings_page() -> str:
     return _HEAD + "".join(rows) + _TAIL
 
 
+def lineage_picture() -> str:
+    """The picture on the overview page of the catalogue, as SVG."""
+    return lineage_svg(json.loads(ensure_manifest().read_text()))
+
+
 def _variable(name: str, field: FieldInfo) -> str:
     if isinstance(field.validation_alias, AliasChoices):
         return str(field.validation_alias.choices[0])
@@ -47,4 +56,5 @@ def _meaning(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(settings_page())
+    SETTINGS.write_text(settings_page())
+    LINEAGE.write_text(lineage_picture())

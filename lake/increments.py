@@ -273,8 +273,8 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         last_rows.append(f"""
             select
                 reached.symbol, reached.interval, max(ts) as last_ts,
-                count(*) >= {model.lookback} and arg_max(coalesce({model.warm}, false), ts) as is_warm
-            from {counted} as stored
+                count(*) >= {model.lookback} and arg_max(row_is_warm, ts) as is_warm
+            from (select symbol, interval, ts, coalesce({model.warm}, false) as row_is_warm from {counted}) as stored
             inner join reached on stored.symbol = reached.symbol and stored.interval = reached.interval
             where ts >= reach_ts and ts < first_ts and {_bounds(connection, series, "stored", "reach_ts", "first_ts")}
             group by all

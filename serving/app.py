@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.staticfiles import StaticFiles
 
@@ -182,12 +182,16 @@ def report(request: Request, path: str) -> Response:
 
 
 @site.get("/catalog")
-@site.get("/catalog/")
-@site.get("/catalog/index.html")
-def catalog(request: Request) -> Response:
-    """The dbt catalogue."""
+async def catalog(request: Request) -> RedirectResponse:
+    """The folder of the catalogue, so that its pages can link to each other."""
+    return RedirectResponse(f"{_base(request)}/catalog/")
+
+
+@site.get("/catalog/{path:path}")
+def catalog_page(request: Request, path: str) -> Response:
+    """dbt's catalogue, and the feature dictionary beside it."""
     files: PublicFolder = request.app.state.catalog
-    return files.answer("index.html", "There is no data catalogue yet. Materializing the dbt models writes it.")
+    return files.answer(path or "index.html", "There is no data catalogue yet. Materializing the dbt models writes it.")
 
 
 @site.get("/docs")

@@ -56,7 +56,12 @@ def landing(base: str, dagster_url: str, status: str, symbol: str) -> str:
         (f"{base}/v1/symbols", "Symbols", "What there are forecasts for"),
         (f"{base}/docs", "API documentation", "Try every route in the browser"),
         (f"{base}/reports", "Reports", "Data drift reports, newest first"),
-        (f"{base}/catalog", "Data catalogue", "Tables, columns, tests and their lineage, by dbt"),
+        (f"{base}/catalog/", "Data catalogue", "Tables, columns, tests and their lineage, by dbt"),
+        (
+            f"{base}/catalog/dictionary.html",
+            "Feature dictionary",
+            "What each indicator and feature is, and from when on",
+        ),
         (f"{base}/readyz", "Readiness", "What is served, and whatever is wrong"),
         (f"{base}/metrics", "Metrics", "For Prometheus"),
     ]

@@ -42,13 +42,14 @@ def test_the_readme_names_every_asset() -> None:
     assert [key for key in map(dg.AssetKey.to_user_string, keys) if f"`{key}`" not in text] == []
 
 
-def test_the_settings_page_is_what_the_settings_class_says() -> None:
+def test_what_is_made_from_code_is_what_the_code_says() -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (ROOT / "docs" / "settings.md").read_text() == generate.settings_page(), "`make docs` writes it anew"
+    assert generate.SETTINGS.read_text() == generate.settings_page(), "`make docs` writes it anew"
+    assert generate.LINEAGE.read_text() == generate.lineage_picture(), "`make docs` writes it anew"
 
 
 def test_every_command_explains_itself() -> None:

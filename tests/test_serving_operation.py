@@ -68,12 +68,15 @@ def test_a_report_that_is_deleted_since_it_was_listed_is_missing(settings: Setti
 def test_the_catalogue_is_served_once_it_is_there(settings: Settings) -> None:
     write(settings, session("AAPL"))
     with serve(settings) as client:
-        assert "no data catalogue yet" in problem(client.get("/catalog"), 404)["detail"]
-        assert "<h1>" in client.get("/catalog", headers={"accept": "text/html,*/*"}).text
+        assert "no data catalogue yet" in problem(client.get("/catalog/"), 404)["detail"]
+        assert "<h1>" in client.get("/catalog/", headers={"accept": "text/html,*/*"}).text
         Path(settings.catalog_uri).mkdir()
         (Path(settings.catalog_uri) / "index.html").write_text("<title>dbt</title>")
         for path in ("/catalog", "/catalog/", "/catalog/index.html"):
-            assert client.get(path).text == "<title>dbt</title>"
+            assert client.get(path, follow_redirects=True).text == "<title>dbt</title>"
+        (Path(settings.catalog_uri) / "dictionary.csv").write_text("table,column")
+        assert client.get("/catalog/dictionary.csv").headers["content-type"].startswith("text/csv")
+        assert client.get("/catalog/../readings").status_code == 404
 
 
 def test_the_pages_work_without_a_network(settings: Settings) -> None:

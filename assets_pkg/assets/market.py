@@ -1,6 +1,6 @@
 """market: what dbt builds, current bars, indicators and model features; dbt's tests become asset checks."""
 
-import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,10 +8,16 @@ from typing import Any
 
 import dagster as dg
 import pyarrow.compute as pc
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtProject,
+    dbt_assets,
+)
 
 from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
-from assets_pkg.metadata import data_version, picture, shown_table, table_metadata
+from assets_pkg.metadata import data_version, lineage_metadata, picture, shown_table, table_metadata
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.findings import FINDINGS, worst_findings
@@ -59,50 +65,45 @@ def market_assets(manifest: Path) -> dg.AssetsDefinition:
             invocation = dbt.cli(
                 ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=Path(target)
             )
-            # A failure is raised at the end of the stream: tell first what came before it.
-            failure: Exception | None = None
-            events: list[Any] = []
-            try:
-                events.extend(invocation.stream())
-            except Exception as error:
-                failure = error
-            written = _written(Path(target) / "run_results.json")
-            for event in events:
-                yield _with_lake_metadata(context, lakehouse.lake, event, written)
-            if failure is not None:
-                raise failure
+            # Told while dbt goes on: it costs no time of its own, and a failure, raised at the end, hides nothing.
+            for told in invocation.stream_raw_events():
+                for event in told.to_default_asset_events(
+                    invocation.manifest, translator, context, invocation.target_path
+                ):
+                    if isinstance(event, dg.Output):
+                        yield _with_lake_metadata(event, lakehouse.lake, invocation, told.raw_event["data"])
+                    else:
+                        yield event
 
     return market
 
 
-def _written(run_results: Path) -> dict[str, dict[str, Any]]:
-    """What dbt says that each model has written, by the id of the model; nothing where dbt did not get so far."""
-    if not run_results.exists():
-        return {}
-    results = json.loads(run_results.read_text())["results"]
-    return {
-        result["unique_id"]: {
-            "rewritten rows": result["adapter_response"]["rows_affected"],
-            "rewritten": result["adapter_response"]["_message"],
-        }
-        for result in results
-        if "rows_affected" in result["adapter_response"]
-    }
-
-
 def _with_lake_metadata(
-    context: dg.AssetExecutionContext, lake: Lake, event: Any, written: Mapping[str, dict[str, Any]]
-) -> Any:
-    if not isinstance(event, dg.Output):
-        return event
-    table = "/".join(context.asset_key_for_output(event.output_name).path)
-    model = str(event.metadata["unique_id"].value)
-    metadata = {**event.metadata, **table_metadata(lake, table), **written.get(model, {})}
+    built: dg.Output[Any], lake: Lake, invocation: DbtCliInvocation, result: Mapping[str, Any]
+) -> dg.Output[Any]:
+    manifest = invocation.manifest
+    model = manifest["nodes"][result["node_info"]["unique_id"]]
+    table = f"{model['schema']}/{model['name']}"
+    sql = invocation.target_path / "compiled" / model["package_name"] / model["original_file_path"]
+    columns = {f"{it['schema']}/{it['name']}": list(it["columns"]) for it in _tables(manifest)}
+    written = dict(re.findall(r"(\w+): (\d+)", result["status"]))  # `rows: 5000, slices: 1`, of the macro `delta`
+    metadata = {
+        **built.metadata,
+        **table_metadata(lake, table),
+        **lineage_metadata(sql.read_text(), columns, manifest["metadata"]["adapter_type"]),
+        "rewritten rows": int(written["rows"]),
+        "rewritten": result["status"],
+    }
     if table == "market/indicators":
         metadata["price and indicators"] = picture(_overview(lake))
     elif table in FINDINGS:
         metadata["findings"] = shown_table(worst_findings(lake, table))
-    return dg.Output(event.value, event.output_name, metadata=metadata, data_version=data_version(lake, table))
+    return dg.Output(built.value, built.output_name, metadata=metadata, data_version=data_version(lake, table))
+
+
+def _tables(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from manifest["sources"].values()
+    yield from (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
 
 
 def _overview(lake: Lake) -> bytes:
