@@ -268,9 +268,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         from first_changes
         inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
     """)
-    last_rows, counted = [], "stored"
-    if model.sparse:
-        counted = duck.relation(next(iter(model.changed_by)))
+    last_rows, counted = [], _first_upstream(model) if model.sparse else "stored"
     for interval in _BARS_A_DAY:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
         last_rows.append(f"""

@@ -20,7 +20,7 @@
     select
         symbol,
         interval,
-        if(abs(adj_factor / base_factor - 1) < 1e-14, ts, null) as ts
+        if(newest.adj_factor = base_factor, ts, null) as ts
     from changes
     left join newest using (symbol, interval)
     left join known using (symbol, interval)

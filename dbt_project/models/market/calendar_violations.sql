@@ -5,11 +5,7 @@
         from (" ~ bar_before_changes() ~ ")
     ",
     'raw/instruments': 'select symbol, null as interval, null as ts from changes',
-    'raw/sessions': '
-        select symbol, interval, (select min(ts) from changes) as ts
-        from market.bars
-        group by symbol, interval
-    ',
+    'raw/sessions': 'select null as symbol, null as interval, ts from changes',
 }) }}
 
 -- Where bars and exchange calendars disagree: one row per series, day and finding. Unknown calendars expect nothing.
