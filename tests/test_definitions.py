@@ -34,7 +34,7 @@ GRAPH = {
     ),
     "market/calendar_violations": (("market/bars", "raw/instruments", "raw/sessions"), ("sessions_are_complete",)),
     "market/reconciliation": (("raw/bars",), ("sources_agree",)),
-    "market/indicators": (("market/bars",), ()),
+    "market/indicators": (("market/bars", "raw/instruments", "raw/sessions"), ()),
     "market/cross_section": (("market/bars", "market/indicators", "raw/instruments", "raw/sessions"), ()),
     "market/features": (
         (

@@ -9,14 +9,22 @@
     {{ adapter.dispatch("as_lists")(relation, columns, by, order) }}
 {%- endmacro %}
 
+{# One list of structs sorted by itself takes a third of the time of lists that are each sorted by `order`. #}
 {% macro duckdb__as_lists(relation, columns, by, order) -%}
     select
         {{ by | join(", ") }}
         {%- for column in columns %},
-        list({{ column }} order by {{ order }}) as {{ column }}
+        list_transform(series, lambda bar: bar.{{ column }}) as {{ column }}
         {%- endfor %}
-    from {{ relation }}
-    group by {{ by | join(", ") }}
+    from (
+        select
+            {{ by | join(", ") }},
+            list_sort(list({
+                {%- for column in ([order] + columns) | unique %}'{{ column }}': {{ column }}{{ ", " if not loop.last }}{% endfor -%}
+            })) as series
+        from {{ relation }}
+        group by {{ by | join(", ") }}
+    )
 {%- endmacro %}
 
 {% macro spark__as_lists(relation, columns, by, order) -%}
@@ -32,25 +40,36 @@
     )
 {%- endmacro %}
 
-{# The other way round: the lists of each row of `relation`, which are of one length, as rows. #}
-{% macro as_rows(relation, columns, by=["symbol", "interval"]) -%}
-    {{ adapter.dispatch("as_rows")(relation, columns, by) }}
+{# The other way round: the lists of each row of `relation`, all its columns but `by`, as rows. They are of one length. #}
+{% macro as_rows(relation, by=["symbol", "interval"]) -%}
+    {{ adapter.dispatch("as_rows")(relation, by) }}
 {%- endmacro %}
 
-{% macro duckdb__as_rows(relation, columns, by) -%}
-    select
-        {{ by | join(", ") }}
-        {%- for column in columns %},
-        unnest({{ column }}) as {{ column }}
-        {%- endfor %}
-    from {{ relation }}
-{%- endmacro %}
-
-{% macro spark__as_rows(relation, columns, by) -%}
+{% macro duckdb__as_rows(relation, by) -%}
     select
         {{ by | join(", ") }},
-        inline(arrays_zip({{ columns | join(", ") }})) as ({{ columns | join(", ") }})
+        unnest(columns(* exclude ({{ by | join(", ") }})))
     from {{ relation }}
+{%- endmacro %}
+
+{% macro spark__as_rows(relation, by) -%}
+    select
+        {{ by | join(", ") }},
+        inline(arrays_zip(* except ({{ by | join(", ") }})))
+    from {{ relation }}
+{%- endmacro %}
+
+{# An expression for each row of a series, in which `high[i]` is that row's entry of the list `high`; `along` is one of them. #}
+{% macro each(expression, along="ts") -%}
+    {{ adapter.dispatch("each")(expression, along) }}
+{%- endmacro %}
+
+{% macro duckdb__each(expression, along) -%}
+    list_transform({{ along }}, lambda entry, i: {{ expression }})
+{%- endmacro %}
+
+{% macro spark__each(expression, along) -%}
+    transform({{ along }}, (entry, i) -> {{ expression }})
 {%- endmacro %}
 
 {#

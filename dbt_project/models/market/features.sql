@@ -139,14 +139,9 @@ windows as (
 
 ),
 
-{%- set of_windows = [] %}
-{%- for n in lags %}{% do of_windows.append("log_return_1_lag_" ~ n) %}{% endfor %}
-{%- for n in [5, 20, 60] %}{% do of_windows.append("mean_square_" ~ n) %}{% endfor %}
-{%- do of_windows.extend(["highest_252", "log_mean_60", "log_wma_60"]) %}
-
 rolled as (
 
-    {{ as_rows('windows', ['ts'] + of_windows) }}
+    {{ as_rows('windows') }}
 
 ),
 
@@ -192,12 +187,9 @@ windows_{{ unit }} as (
 
 ),
 
-{%- set names = [] %}
-{%- for n in rows %}{% do names.append("ma_" ~ n ~ unit) %}{% endfor %}
-
 rolled_{{ unit }} as (
 
-    {{ as_rows('windows_' ~ unit, ['ts'] + names) }}
+    {{ as_rows('windows_' ~ unit) }}
 
 ),
 {%- endfor %}

@@ -1,16 +1,127 @@
--- Technical indicators on forward-adjusted prices. The recursive ones run over lists, the others are plain windows.
+{{ config(
+    changed_by={
+        'market/bars': """
+            select if(symbol = '" ~ var('market_index') ~ "', null, symbol) as symbol, interval, ts from changes
+        """,
+        'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+        'raw/sessions': "select null as symbol, '1d' as interval, ts from changes",
+    },
+    lookback=260,
+    warm="""
+        bar_number >= 260 and ema_200 is not null and average_gain_14 is not null and ewma_variance is not null
+        and (range_number = 0 or adx_14 is not null)
+        and (volume_number = 0 or obv is not null)
+        and (range_number = 0 or volume_number = 0 or adl is not null)
+    """,
+) }}
+
+-- Technical indicators on forward-adjusted prices: rows become lists of a series, functions of lists take care of all that
+-- looks at more than one row, and the lists become rows again. To add an indicator, write one expression: over lists
+-- in `recursions` or `windows`, or of their results in `indicators`; and describe it in indicators.yml.
+{%- set columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'market_return', 'bars_a_year'] %}
 with bars as (
 
     select
         symbol,
-        asset_class,
         interval,
         ts,
+        is_lookback,
+        open_adj as open,
         high_adj as high,
         low_adj as low,
         close_adj as close,
-        year
-    from {{ ref('bars') }}
+        volume,
+        closes_at,
+        {{ bars_per_year('interval', 'asset_class') }} as bars_a_year
+    from {{ closes_at(scoped(ref('bars'), lookback=true)) }}
+
+),
+
+market as (
+
+    select
+        interval,
+        closes_at,
+        {{ log_ratio('close_adj', 'lag(close_adj) over (partition by interval order by ts)') }} as market_return
+    from {{ closes_at(ref('bars')) }}
+    where symbol = '{{ var("market_index") }}'
+
+),
+
+-- What the market index had last closed with when a bar was known. Many bars share that time: it is looked up once.
+moments as (
+
+    select distinct interval, closes_at
+    from bars
+
+),
+
+known as (
+
+    select
+        moments.interval,
+        moments.closes_at,
+        market.market_return
+    from moments
+    {{ asof_left_join('moments', 'market', on=['interval'], time='closes_at') }}
+
+),
+
+beside_the_market as (
+
+    select
+        bars.*,
+        known.market_return
+    from bars
+    left join known on bars.interval = known.interval and bars.closes_at = known.closes_at
+
+),
+
+lists as (
+
+    {{ as_lists('beside_the_market', columns) }}
+
+),
+
+-- How many rows come before the first to build. The two long averages need 199 of them, everything else the last 61.
+counted as (
+
+    select
+        symbol,
+        interval,
+        cast(count(*) filter (where is_lookback) as integer) as lookback
+    from bars
+    group by symbol, interval
+
+),
+{%- set surplus = 'greatest(lookback - 61, 0)' %}
+
+series as (
+
+    select
+        lists.symbol,
+        lists.interval,
+        least(lookback, 61) as lookback,
+        rolling_mean(close, 100, lookback) as sma_100,
+        rolling_mean(close, 200, lookback) as sma_200,
+        {%- for column in columns %}
+        {{ without_first(column, surplus) }} as {{ column }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from lists
+    inner join counted on lists.symbol = counted.symbol and lists.interval = counted.interval
+
+),
+
+previous as (
+
+    select
+        *,
+        {{ each('1e0') }} as one,
+        lagged(close, 1, 0) as previous_close,
+        lagged(high, 1, 0) as previous_high,
+        lagged(low, 1, 0) as previous_low,
+        {{ each('(high[i] + low[i] + close[i]) / 3') }} as typical_price
+    from series
 
 ),
 
@@ -18,155 +129,333 @@ changes as (
 
     select
         *,
-        {{ bars_per_year('interval', 'asset_class') }} as bars_a_year,
-        row_number() over series as bar_number,
-        lag(close) over series as previous_close,
-        close - previous_close as change,
-        case when change > 0 then change when change <= 0 then 0 end as gain,
-        case when change < 0 then -change when change >= 0 then 0 end as loss,
+        {{ each('close[i] - previous_close[i]') }} as change,
+        {{ each('high[i] - previous_high[i]') }} as up,
+        {{ each('previous_low[i] - low[i]') }} as down,
         -- `greatest` passes over nulls, and a range without its high, its low or a close before it is not a range
-        case
-            when high + low + previous_close is not null
-                then greatest(high - low, abs(high - previous_close), abs(low - previous_close))
-        end as true_range,
-        ln(close / previous_close) as log_return_1,
-        ln(close / lag(close, 5) over series) as log_return_5,
-        ln(close / lag(close, 20) over series) as log_return_20
-    from bars
-    window series as (partition by symbol, interval order by ts)
+        {{ each("""
+            case
+                when high[i] + low[i] + previous_close[i] is not null
+                    then greatest(high[i] - low[i], abs(high[i] - previous_close[i]), abs(low[i] - previous_close[i]))
+            end
+        """) }} as true_range,
+        {{ each(log_ratio('close[i]', 'previous_close[i]')) }} as log_return_1,
+        {{ each(log_ratio('high[i]', 'low[i]')) }} as log_range,
+        {{ each(log_ratio('close[i]', 'open[i]')) }} as log_body,
+        lagged(typical_price, 1, 0) as previous_typical_price,
+        running_sum(one, 0, null) as position
+    from previous
 
 ),
 
-lists as (
-
-    select
-        symbol,
-        interval,
-        list(ts order by ts) as ts,
-        list(close order by ts) as close,
-        -- the fast average of MACD starts with the slow one: its first value is on bar 26, from the 12 closes before
-        list(case when bar_number > 26 - 12 then close end order by ts) as late_close,
-        list(gain order by ts) as gain,
-        list(loss order by ts) as loss,
-        list(true_range order by ts) as true_range,
-        list(log_return_1 ^ 2 order by ts) as squared_return
-    from changes
-    group by symbol, interval
-
-),
-
-smoothed as (
-
-    select
-        symbol,
-        interval,
-        ts,
-        {{ ema('close', 12) }} as ema_12,
-        {{ ema('close', 20) }} as ema_20,
-        {{ ema('close', 26) }} as ema_26,
-        {{ ema('close', 50) }} as ema_50,
-        {{ ema('late_close', 12) }} as macd_fast,
-        list_transform(list_zip(macd_fast, ema_26), lambda pair: pair[1] - pair[2]) as macd,
-        {{ ema('macd', 9) }} as macd_signal,
-        {{ wilder('gain', 14) }} as average_gain_14,
-        {{ wilder('loss', 14) }} as average_loss_14,
-        {{ wilder('true_range', 14) }} as atr_14,
-        smooth(squared_return, 6e-2, 20, 0, null) as ewma_variance
-    from lists
-
-),
-
-recursive as (
-
-    select
-        symbol,
-        interval,
-        unnest(ts) as ts,
-        unnest(ema_12) as ema_12,
-        unnest(ema_20) as ema_20,
-        unnest(ema_26) as ema_26,
-        unnest(ema_50) as ema_50,
-        unnest(macd_fast) as macd_fast,
-        unnest(macd) as macd,
-        unnest(macd_signal) as macd_signal,
-        unnest(average_gain_14) as average_gain_14,
-        unnest(average_loss_14) as average_loss_14,
-        unnest(atr_14) as atr_14,
-        unnest(ewma_variance) as ewma_variance
-    from smoothed
-
-),
-
-windows as (
+inputs as (
 
     select
         *,
-        {{ rolling('avg', 'close', 5) }} as sma_5,
-        {{ rolling('avg', 'close', 10) }} as sma_10,
-        {{ rolling('avg', 'close', 20) }} as sma_20,
-        {{ rolling('avg', 'close', 50) }} as sma_50,
-        {{ rolling('avg', 'close', 200) }} as sma_200,
-        {{ rolling('stddev_pop', 'close', 20) }} as deviation_20,
-        {{ rolling('stddev_samp', 'log_return_1', 5) }} * sqrt(bars_a_year) as realized_vol_5,
-        {{ rolling('stddev_samp', 'log_return_1', 20) }} * sqrt(bars_a_year) as realized_vol_20,
-        {{ rolling('stddev_samp', 'log_return_1', 60) }} * sqrt(bars_a_year) as realized_vol_60
+
+        -- momentum
+        {{ each('case when change[i] > 0 then change[i] when change[i] <= 0 then 0e0 end') }} as gain,
+        {{ each('case when change[i] < 0 then -change[i] when change[i] >= 0 then 0e0 end') }} as loss,
+        -- the fast average of MACD starts with the slow one: its first value is on bar 26, from the 12 closes before
+        {{ each('case when position[i] > 26 - 12 then close[i] end') }} as late_close,
+        {{ each('case when up[i] + down[i] is not null then true_range[i] end') }} as directional_range,
+        {{ each("""
+            case
+                when up[i] > down[i] and up[i] > 0 and true_range[i] is not null then up[i]
+                when up[i] + down[i] + true_range[i] is not null then 0e0
+            end
+        """) }} as plus_dm,
+        {{ each("""
+            case
+                when down[i] > up[i] and down[i] > 0 and true_range[i] is not null then down[i]
+                when up[i] + down[i] + true_range[i] is not null then 0e0
+            end
+        """) }} as minus_dm,
+
+        -- volume
+        {{ each("""
+            case
+                when change[i] > 0 or position[i] = 1 then volume[i]
+                when change[i] < 0 then -volume[i]
+                when change[i] = 0 then 0 * volume[i]
+            end
+        """) }} as signed_volume,
+        {{ each("""
+            case
+                when high[i] > low[i]
+                    then ((close[i] - low[i]) - (high[i] - close[i])) / (high[i] - low[i]) * volume[i]
+                when high[i] <= low[i] then 0 * volume[i]
+            end
+        """) }} as accumulation,
+        {{ each('typical_price[i] * volume[i]') }} as money_flow,
+        {{ each("""
+            case
+                when typical_price[i] > previous_typical_price[i] then typical_price[i] * volume[i]
+                when typical_price[i] <= previous_typical_price[i] then 0 * volume[i]
+            end
+        """) }} as positive_flow,
+        {{ each("""
+            case
+                when typical_price[i] < previous_typical_price[i] then typical_price[i] * volume[i]
+                when typical_price[i] >= previous_typical_price[i] then 0 * volume[i]
+            end
+        """) }} as negative_flow,
+        {{ each('case when typical_price[i] is not null then volume[i] end') }} as priced_volume,
+
+        -- risk
+        {{ each('log_return_1[i] * log_return_1[i]') }} as squared_return,
+        {{ each('log_range[i] * log_range[i]') }} as parkinson_term,
+        {{ each("""
+            0.5e0 * log_range[i] * log_range[i] - (2 * ln(2e0) - 1) * log_body[i] * log_body[i]
+        """) }} as garman_klass_term,
+
+        -- which rows have a range and a volume
+        {{ each('case when true_range[i] + up[i] + down[i] is null then 0e0 else 1e0 end') }} as has_range,
+        {{ each('case when volume[i] is null then 0e0 else 1e0 end') }} as has_volume
     from changes
-    window series as (partition by symbol, interval order by ts)
+
+),
+
+stored as (
+
+    {{ stored_state(columns_of('indicators', state=true) | map(attribute='name') | list) }}
+
+),
+
+-- What goes on from a stored state, or from the first row of a series.
+recursions as (
+
+    select
+        inputs.symbol,
+        inputs.interval,
+        {{ running_sum('one', 'bar_number') }},
+        {{ running_sum('has_range', 'range_number') }},
+        {{ running_sum('has_volume', 'volume_number') }},
+        {%- for n in [5, 10, 12, 20, 26, 50, 200] %}
+        {{ ema('close', n, 'ema_' ~ n) }},
+        {%- endfor %}
+        {{ ema('late_close', 12, 'macd_fast') }},
+        {{ wilder('gain', 14, 'average_gain_14') }},
+        {{ wilder('loss', 14, 'average_loss_14') }},
+        {{ wilder_sum('directional_range', 14, 'range_sum_14') }},
+        {{ wilder_sum('plus_dm', 14, 'plus_dm_sum_14') }},
+        {{ wilder_sum('minus_dm', 14, 'minus_dm_sum_14') }},
+        {{ wilder('true_range', 10, 'atr_10') }},
+        {{ wilder('true_range', 14, 'atr_14') }},
+        {{ running_sum('signed_volume', 'obv') }},
+        {{ running_sum('accumulation', 'adl') }},
+        {{ smooth('squared_return', '6e-2', 20, 'ewma_variance') }},
+        {{ running_max('close', 'peak') }}
+    from inputs
+    left join stored on inputs.symbol = stored.symbol and inputs.interval = stored.interval
+
+),
+
+derived as (
+
+    select
+        symbol,
+        interval,
+        0 as lookback,
+        -- of a constant price nothing is left but rounding
+        {{ each("""
+            case
+                when abs(macd_fast[i] - ema_26[i]) > 1e-14 * abs(ema_26[i]) then macd_fast[i] - ema_26[i]
+                when macd_fast[i] + ema_26[i] is not null then 0e0
+            end
+        """, along='ema_26') }} as macd_line,
+        -- without any movement TA-Lib leaves ADX as it is (here NaN), and counts it as zero in the 14 that ADX starts with
+        {{ each("""
+            case
+                when plus_dm_sum_14[i] + minus_dm_sum_14[i] > 1e-14
+                    then 100 * abs(plus_dm_sum_14[i] - minus_dm_sum_14[i]) / (plus_dm_sum_14[i] + minus_dm_sum_14[i])
+                when plus_dm_sum_14[i] is not null and range_number[i] < 28 then 0e0
+                when plus_dm_sum_14[i] is not null then cast('nan' as double)
+            end
+        """, along='ema_26') }} as dx
+    from recursions
+
+),
+
+recursions_of_recursions as (
+
+    select
+        derived.symbol,
+        derived.interval,
+        macd_line,
+        {{ ema('macd_line', 9, 'macd_signal') }},
+        {{ wilder('dx', 14, 'adx_14') }}
+    from derived
+    left join stored on derived.symbol = stored.symbol and derived.interval = stored.interval
+
+),
+
+-- %D is the mean of three %K, so that there are two more of these.
+extremes as (
+
+    select
+        *,
+        least(lookback, 2) as early,
+        rolling_min(low, 14, greatest(lookback - 2, 0)) as lowest,
+        rolling_max(high, 14, greatest(lookback - 2, 0)) as highest,
+        {{ without_first('close', 'greatest(lookback - 2, 0)') }} as late_closes
+    from inputs
+
+),
+
+stochastics as (
+
+    select
+        *,
+        {{ each("""
+            case
+                when highest[i] > lowest[i] then 100 * (late_closes[i] - lowest[i]) / (highest[i] - lowest[i])
+                when highest[i] <= lowest[i] then 0e0
+            end
+        """, along='late_closes') }} as k
+    from extremes
+
+),
+
+-- What looks at the last rows only.
+windows as (
+
+    select
+        symbol,
+        interval,
+
+        -- inputs of the rows to build
+        {%- for column in ['ts', 'bars_a_year', 'close', 'volume', 'true_range', 'typical_price', 'log_return_1'] %}
+        {{ without_first(column, 'lookback') }} as {{ column }},
+        {%- endfor %}
+
+        -- trend
+        rolling_mean(close, 5, lookback) as sma_5,
+        rolling_mean(close, 10, lookback) as sma_10,
+        rolling_mean(close, 20, lookback) as sma_20,
+        rolling_mean(close, 50, lookback) as sma_50,
+        sma_100,
+        sma_200,
+        rolling_wma(close, 20, lookback) as wma_20,
+
+        -- momentum
+        {{ without_first('k', 'early') }} as k,
+        rolling_mean(k, 3, early) as stoch_d_3,
+        {{ without_first('lowest', 'early') }} as lowest_14,
+        {{ without_first('highest', 'early') }} as highest_14,
+        rolling_mean(typical_price, 20, lookback) as typical_mean_20,
+        rolling_mean_deviation(typical_price, 20, lookback) as typical_deviation_20,
+        lagged(close, 5, lookback) as close_5_ago,
+        lagged(close, 10, lookback) as close_10_ago,
+        lagged(close, 20, lookback) as close_20_ago,
+
+        -- bands and channels
+        rolling_std_pop(close, 20, lookback) as deviation_20,
+        rolling_max(high, 20, lookback) as donchian_upper_20,
+        rolling_min(low, 20, lookback) as donchian_lower_20,
+
+        -- volume
+        rolling_sum(money_flow, 20, lookback) as money_flow_20,
+        rolling_sum(priced_volume, 20, lookback) as priced_volume_20,
+        rolling_sum(positive_flow, 14, lookback) as positive_flow_14,
+        rolling_sum(negative_flow, 14, lookback) as negative_flow_14,
+        rolling_mean(volume, 20, lookback) as volume_mean_20,
+        rolling_std(volume, 20, lookback) as volume_deviation_20,
+
+        -- returns and risk
+        rolling_std(log_return_1, 5, lookback) as return_deviation_5,
+        rolling_std(log_return_1, 20, lookback) as return_deviation_20,
+        rolling_std(log_return_1, 60, lookback) as return_deviation_60,
+        rolling_mean(parkinson_term, 20, lookback) as parkinson_mean_20,
+        rolling_mean(garman_klass_term, 20, lookback) as garman_klass_mean_20,
+        rolling_cov(log_return_1, market_return, 60, lookback) as market_covariance_60,
+        rolling_cov(market_return, market_return, 60, lookback) as market_variance_60
+    from stochastics
+
+),
+
+computed as (
+
+    select *
+    from windows
+    inner join recursions using (symbol, interval)
+    inner join recursions_of_recursions using (symbol, interval)
+
+),
+
+by_row as (
+
+    {{ as_rows('computed') }}
+
+),
+
+indicators as (
+
+    select
+        *,
+
+        -- momentum
+        {{ ratio('100 * average_gain_14', 'average_gain_14 + average_loss_14') }} as rsi_14,
+        case when macd_signal is not null then macd_line end as macd,
+        macd_line - macd_signal as macd_hist,
+        case when stoch_d_3 is not null then k end as stoch_k_14,
+        case
+            when highest_14 > lowest_14 then -100 * (highest_14 - close) / (highest_14 - lowest_14)
+            when highest_14 <= lowest_14 then 0e0
+        end as williams_r_14,
+        case
+            when typical_deviation_20 > 0 then (typical_price - typical_mean_20) / (0.015e0 * typical_deviation_20)
+            when typical_deviation_20 = 0 then 0e0
+        end as cci_20,
+        {%- for n in [5, 10, 20] %}
+        case when close_{{ n }}_ago = 0 then 0e0 else 100 * (close / close_{{ n }}_ago - 1) end as roc_{{ n }},
+        {%- endfor %}
+        close - close_10_ago as momentum_10,
+        {{ ratio('100 * plus_dm_sum_14', 'range_sum_14') }} as plus_di_14,
+        {{ ratio('100 * minus_dm_sum_14', 'range_sum_14') }} as minus_di_14,
+
+        -- bands and channels
+        sma_20 as bb_middle_20,
+        sma_20 + 2 * deviation_20 as bb_upper_20,
+        sma_20 - 2 * deviation_20 as bb_lower_20,
+        (close - sma_20 + 2 * deviation_20) / nullif(4 * deviation_20, 0) as bb_percent_b_20,
+        4 * deviation_20 / nullif(sma_20, 0) as bb_bandwidth_20,
+        case when close = 0 then 0e0 else 100 * atr_14 / close end as natr_14,
+        ema_20 + 2 * atr_10 as keltner_upper_20,
+        ema_20 - 2 * atr_10 as keltner_lower_20,
+
+        -- volume
+        money_flow_20 / nullif(priced_volume_20, 0) as vwap_20,
+        case
+            when positive_flow_14 + negative_flow_14 >= 1 then 100 * positive_flow_14 / (positive_flow_14 + negative_flow_14)
+            when positive_flow_14 + negative_flow_14 < 1 then 0e0
+        end as mfi_14,
+        (volume - volume_mean_20) / nullif(volume_deviation_20, 0) as volume_zscore_20,
+
+        -- returns and risk
+        {{ log_ratio('close', 'close_5_ago') }} as log_return_5,
+        {{ log_ratio('close', 'close_20_ago') }} as log_return_20,
+        {%- for n in [5, 20, 60] %}
+        return_deviation_{{ n }} * sqrt(bars_a_year) as realized_vol_{{ n }},
+        {%- endfor %}
+        sqrt(parkinson_mean_20 / (4 * ln(2e0)) * bars_a_year) as parkinson_vol_20,
+        case when garman_klass_mean_20 >= 0 then sqrt(garman_klass_mean_20 * bars_a_year) end as garman_klass_vol_20,
+        sqrt(ewma_variance) as ewma_vol,
+        case when peak > 0 then close / peak - 1 end as drawdown,
+        (close - sma_20) / nullif(deviation_20 * sqrt(20e0 / 19), 0) as price_zscore_20,
+        market_covariance_60 / nullif(market_variance_60, 0) as beta_60,
+        market_covariance_60 / nullif(return_deviation_60 * sqrt(market_variance_60), 0) as corr_60,
+
+        cast(year(ts) as integer) as year
+    from by_row
 
 )
 
+-- the columns that indicators.yml describes
 select
-    -- key
-    symbol,
-    interval,
-    ts,
-
-    -- trend
-    sma_5,
-    sma_10,
-    sma_20,
-    sma_50,
-    sma_200,
-    ema_12,
-    ema_20,
-    ema_26,
-    ema_50,
-
-    -- momentum
-    case
-        when average_gain_14 + average_loss_14 > 1e-14
-            then 100 * average_gain_14 / (average_gain_14 + average_loss_14)
-        when average_gain_14 is not null then 0 -- no change at all, as TA-Lib has it
-    end as rsi_14,
-    case when macd_signal is not null then macd end as macd,
-    macd_signal,
-    macd - macd_signal as macd_hist,
-
-    -- Bollinger bands
-    sma_20 as bb_middle_20,
-    sma_20 + 2 * deviation_20 as bb_upper_20,
-    sma_20 - 2 * deviation_20 as bb_lower_20,
-    (close - bb_lower_20) / nullif(bb_upper_20 - bb_lower_20, 0) as bb_percent_b_20,
-    (bb_upper_20 - bb_lower_20) / sma_20 as bb_bandwidth_20,
-
-    -- range and volatility
-    true_range,
-    atr_14,
-    log_return_1,
-    log_return_5,
-    log_return_20,
-    realized_vol_5,
-    realized_vol_20,
-    realized_vol_60,
-    sqrt(ewma_variance) as ewma_vol,
-
-    -- states of the recursions that are not columns above
-    bar_number,
-    macd_fast,
-    average_gain_14,
-    average_loss_14,
-    ewma_variance,
-
-    year
-from windows
-join recursive using (symbol, interval, ts)
+    {%- for column in columns_of('indicators') %}
+    {{ dbt.cast(column.name, column.data_type) }} as {{ column.name }}{{ "," if not loop.last }}
+    {%- else %}
+    *
+    {%- endfor %}
+from indicators

@@ -34,7 +34,7 @@ windows as (
 
 rolled as (
 
-    {{ as_rows('windows', ['ts', 'mean_square_20'], by=['interval']) }}
+    {{ as_rows('windows', by=['interval']) }}
 
 )
 
