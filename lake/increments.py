@@ -219,7 +219,10 @@ def _find_scope(
     if model.across_symbols:
         connection.execute("insert into changes select null, interval, min(ts) from changes group by interval")
     (everyone,) = _row(connection, "select min(ts) from changes where symbol is null")
-    known = "false" if everyone is None else f"ts >= {literal(everyone)}"
+    known = " union ".join(
+        f"select symbol, interval from {relation} where {'false' if everyone is None else f'ts >= {literal(everyone)}'}"
+        for relation in ("stored", _first_upstream(model))
+    )
     connection.execute(f"""
         create or replace temp table first_changes as
         with listed as (
@@ -227,7 +230,7 @@ def _find_scope(
             union all
             select known.symbol, known.interval, ts
             from changes
-            inner join (select distinct symbol, interval from stored where {known}) as known
+            inner join ({known}) as known
                 on coalesce(changes.interval, known.interval) = known.interval
             where changes.symbol is null
         )
@@ -267,10 +270,10 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
         last_rows.append(f"""
             select
-                reached.symbol, reached.interval, max(ts) as last_ts,
-                count(*) >= {model.lookback} and arg_max(row_is_warm, ts) as is_warm
-            from (select symbol, interval, ts, coalesce({model.warm}, false) as row_is_warm from stored) as stored
-            inner join reached on stored.symbol = reached.symbol and stored.interval = reached.interval
+                symbol, interval, max(ts) as last_ts,
+                count(*) >= {model.lookback} and arg_max(coalesce({model.warm}, false), ts) as is_warm
+            from stored
+            inner join reached using (symbol, interval)
             where ts >= reach_ts and ts < first_ts and {_bounds(connection, series, "stored", "reach_ts", "first_ts")}
             group by all
         """)
@@ -295,17 +298,21 @@ def _list_everything(connection: DuckDBPyConnection, model: Model) -> None:
         first_ts, until, rows = "date_trunc('year', ts)", "first_ts + to_years(1)", "0"
     else:
         first_ts, until, rows = _BEGINNING, _END, "count(*)"
-    upstream = duck.relation(next(iter(model.changed_by)))
     _list_series(
         connection,
         f"""
         select
             symbol, interval, {first_ts} as first_ts, first_ts as read_from, null as state_ts, {until} as until,
             {rows} as rows
-        from {upstream}
+        from {_first_upstream(model)}
         group by all
         """,
     )
+
+
+def _first_upstream(model: Model) -> str:
+    """The relation whose series are those of the model."""
+    return duck.relation(next(iter(model.changed_by)))
 
 
 def _list_series(connection: DuckDBPyConnection, series: str) -> None:
@@ -317,7 +324,7 @@ def _list_series(connection: DuckDBPyConnection, series: str) -> None:
             select
                 *,
                 if(state_ts is null, first_ts, null) as restart, -- series that are read whole stand apart
-                sum(rows) over (partition by interval, restart order by symbol) // {_PIECE_ROWS} as bucket
+                floor(sum(rows) over (partition by interval, restart order by symbol) / {_PIECE_ROWS}) as bucket
             from ({series})
         )
     """)

@@ -20,7 +20,8 @@
   Config
       changed_by  upstream (`market/bars`) to SQL over `changes`, its rows that came or went since this model was built
                   (its own columns), which gives `symbol, interval, ts`: from ts on this series may change. Null symbol:
-                  every series; null interval: every interval. Any upstream that is left out changes nothing.
+                  every series; null interval: every interval. An upstream that is left out changes nothing. The first
+                  one has the series of this model.
       lookback    rows before first_ts that the windows of the model need; default 0
       warm        condition on this model's row at state_ts under which the lookback and that row are enough; where it
                   is not met, the series is read, built and compared whole: its first_ts is the beginning of time, too.

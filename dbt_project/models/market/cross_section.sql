@@ -1,6 +1,6 @@
 {{ config(across_symbols=true, changed_by={
-    'market/indicators': 'select null as symbol, interval, ts from changes',
-    'market/bars': 'select null as symbol, interval, ts from changes',
+    'market/indicators': 'select symbol, interval, ts from changes',
+    'market/bars': 'select symbol, interval, ts from changes',
     'raw/sessions': 'select null as symbol, null as interval, ts from changes',
     'raw/instruments': '
         select distinct null as symbol, null as interval, null as ts

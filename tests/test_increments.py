@@ -1,0 +1,276 @@
+"""Increments: whatever happens to the raw tables, tables built step by step are those that a full build gives."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from duckdb import DuckDBPyConnection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lake import increments
+from lake.derived import register_functions
+from lake.duck import connect, define_view
+from lake.increments import Model, Written
+from lake.store import Lake
+from lake.tables import RAW_BARS, RAW_FLAGS, RAW_INSTRUMENTS, TABLES
+from tests.bars import PRICES, walk
+
+pytestmark = pytest.mark.xdist_group("increments")
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+MODELS = ("bars", "indicators", "cross_section", "news_sentiment", "features")
+SESSIONS, START = 330, "2021-10-01"  # so many of the long series are there at the start
+SERIES = {"AAPL": 0, "IBM": 0, "SP500": 0, "YOUNG": SESSIONS - 30, "LISTED": SESSIONS}  # number of the first session
+LEARNED = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+    """The models as dbt runs them, each after those that it reads."""
+    folder = tmp_path_factory.mktemp("models")
+    place = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dbt"), "run", "--select", *MODELS, *place],
+        env={**os.environ, "LAKEHOUSE_HOME": str(folder / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((folder / "manifest.json").read_text())
+    nodes = manifest["nodes"] | manifest["sources"]
+    results = json.loads((folder / "run_results.json").read_text())["results"]
+    return [_model(nodes, nodes[result["unique_id"]]) for result in results]
+
+
+def _model(nodes: dict[str, Any], node: dict[str, Any]) -> Model:
+    options = ("changed_by", "lookback", "warm", "across_symbols", "partition_by")
+    return Model(
+        table=f"{node['schema']}/{node['name']}",
+        sql=node["compiled_code"],
+        upstreams=["{schema}/{name}".format(**nodes[name]) for name in node["depends_on"]["nodes"]],
+        columns={name: column["data_type"] for name, column in node["columns"].items()},
+        key=node["config"]["unique_key"],
+        **{name: node["config"][name] for name in options if name in node["config"]},
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    """A connection like dbt's, which is shown one lake after the other: to load the Delta extension takes a while."""
+    with connect(Lake(str(tmp_path_factory.mktemp("empty")))) as connection:
+        register_functions(connection)
+        yield connection
+
+
+class Market:
+    """A lake in which the models are built step by step."""
+
+    def __init__(self, folder: Path, models: list[Model], engine: DuckDBPyConnection) -> None:
+        self.connection = engine
+        self.lake, self.models, self.sessions = Lake(str(folder)), models, SESSIONS
+        self._prices = {symbol: walk(symbol, SESSIONS + 100, START, seed=n) for n, symbol in enumerate(SERIES)}
+        for table in TABLES:
+            if table.startswith("raw/"):
+                self.lake.create(table)
+
+    def build(self, *tables: str) -> dict[str, Written]:
+        """Build these tables (default: all); what was written."""
+        written = {}
+        for model in self.models:
+            if not tables or model.table in tables:
+                snapshots = {}
+                for table in {*model.upstreams, *model.changed_by}:
+                    if snapshot := self.lake.snapshot(table):  # an ephemeral model has none
+                        snapshots[table] = snapshot
+                        define_view(self.connection, self.lake, table, snapshot.version)
+                with self.connection.cursor() as cursor:
+                    cursor.execute("set timezone = 'UTC'")
+                    written[model.table] = increments.build(cursor, self.lake, model, snapshots)
+        return written
+
+    def bars(self, symbol: str, first: int, last: int) -> pd.DataFrame:
+        """Sessions of a symbol, by their numbers; `last` is not among them."""
+        return self._prices[symbol].iloc[max(first, SERIES[symbol]) : last]
+
+    def learn(self, bars: pd.DataFrame, source: str = "skfolio", late: bool = False) -> None:
+        """Append a batch; a `late` one was stamped before those that are there."""
+        number = self.lake.version("raw/bars") or 0
+        rows = bars.assign(
+            source=source,
+            batch_id=f"batch-{number:03}",
+            ingested_at=LEARNED + timedelta(hours=-1000 if late else number),
+            year=bars["ts"].dt.year,
+        )
+        self.lake.append("raw/bars", pa.Table.from_pandas(rows, RAW_BARS.schema, preserve_index=False))
+
+    def prefer(self, **sources: str) -> None:
+        """Write raw/instruments: the source of each symbol, skfolio unless another is given."""
+        rows = [
+            {"symbol": symbol, "name": symbol, "asset_class": "equity", "currency": "USD", "calendar": "XNYS"}
+            | {"source": sources.get(symbol, "skfolio"), "fallbacks": ""}
+            for symbol in SERIES
+        ]
+        self.lake.replace("raw/instruments", pa.Table.from_pylist(rows, RAW_INSTRUMENTS.schema))
+
+    def open(self) -> "Market":
+        """The history that is there at the start."""
+        self.prefer()
+        self.learn(pd.concat([self.bars(symbol, 0, SESSIONS) for symbol in SERIES]))
+        return self
+
+    # What may happen to it. `at` is a part of the history: 0 is its first session, 1 its last.
+
+    def new_days(self, number: int) -> None:
+        """The next sessions of all symbols."""
+        self.learn(pd.concat([self.bars(symbol, self.sessions, self.sessions + number) for symbol in SERIES]))
+        self.sessions += number
+
+    def correct(self, symbol: str, at: float, factor: float, late: bool) -> None:
+        """Another price, and another adjustment, for one session."""
+        number = int(at * (self.sessions - 1))
+        bar = self.bars(symbol, number, number + 1)
+        self.learn(bar.assign(**{name: bar[name] * factor for name in PRICES[:4]}), late=late)
+
+    def file(self, symbol: str, at: float) -> None:
+        """A file with a few sessions, some of which the source did not deliver."""
+        number = int(at * (self.sessions - 1))
+        bars = self.bars(symbol, number, number + 3)
+        self.learn(bars.assign(ts=bars["ts"] + pd.Timedelta(days=1)), source="file")
+
+    def other_source(self, symbol: str) -> None:
+        """Another source is preferred, which has nothing: the series vanishes."""
+        self.prefer(**{symbol: "bokeh"})
+
+    def same_sources(self) -> None:
+        """The table of instruments is written anew, and says what it said at the start."""
+        self.prefer()
+
+    def flag(self, symbol: str, at: float) -> None:
+        """A bar is flagged."""
+        number = int(at * (self.sessions - 1))
+        for _, bar in self.bars(symbol, number, number + 1).iterrows():
+            row = {"batch_id": "batch-000", "source": "skfolio", "origin": "test", "symbol": symbol, "interval": "1d"}
+            row |= {"ts": bar["ts"], "rule": "jump", "reason": "It jumps.", "flagged_at": LEARNED}
+            self.lake.append("raw/flags", pa.Table.from_pylist([row], RAW_FLAGS.schema))
+
+    def compact(self, table: str) -> None:
+        """Small files become one."""
+        if self.lake.exists(table):
+            DeltaTable(self.lake.path(table)).optimize.compact()
+
+    def table(self, name: str) -> pa.Table:
+        """Rows of a table in the order of its key."""
+        (key,) = (model.key for model in self.models if model.table == name)
+        return self.lake.read(name).sort_by([(column, "ascending") for column in key]).combine_chunks()
+
+    def rebuilt(self, folder: Path) -> "Market":
+        """The same raw tables in another place, with everything built at once."""
+        shutil.copytree(Path(self.lake.uri) / "raw", folder / "raw")
+        other = Market(folder, self.models, self.connection)
+        other.build()
+        return other
+
+
+def assert_same(one: Market, other: Market) -> None:
+    """All tables agree in all columns, to the last bit."""
+    for model in one.models:
+        ours, theirs = (market.table(model.table).to_pandas() for market in (one, other))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True, obj=model.table)
+
+
+@pytest.fixture(scope="module")
+def opened(models: list[Model], engine: DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a market with its history, built."""
+    folder = tmp_path_factory.mktemp("market")
+    Market(folder, models, engine).open().build()
+    return folder
+
+
+@pytest.fixture
+def market(opened: Path, models: list[Model], engine: DuckDBPyConnection, tmp_path: Path) -> Market:
+    """A market of this test's own."""
+    return Market(shutil.copytree(opened, tmp_path / "lake"), models, engine)
+
+
+SYMBOLS, PLACES = st.sampled_from(list(SERIES)), st.sampled_from([0.0, 0.1, 0.5, 0.95, 1.0])
+EVENTS = st.one_of(
+    st.builds(lambda n: lambda it: it.new_days(n), st.sampled_from([1, 1, 5])),
+    st.builds(
+        lambda *of: lambda it: it.correct(*of), SYMBOLS, PLACES, st.sampled_from([1.0, 1.01, 2.0]), st.booleans()
+    ),
+    st.builds(lambda *of: lambda it: it.file(*of), SYMBOLS, PLACES),
+    st.builds(lambda symbol: lambda it: it.other_source(symbol), SYMBOLS),
+    st.just(Market.same_sources),
+    st.builds(lambda *of: lambda it: it.flag(*of), SYMBOLS, PLACES),
+    st.builds(
+        lambda table: lambda it: it.compact(table),
+        st.sampled_from(["raw/bars", *(f"market/{name}" for name in MODELS)]),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=2, max_size=3))
+def test_increments_give_what_a_full_build_gives(
+    opened: Path, models: list[Model], engine: DuckDBPyConnection, steps: list[list[Callable[[Market], None]]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        market = Market(shutil.copytree(opened, Path(folder) / "lake"), models, engine)
+        for events in steps:
+            for event in events:
+                event(market)
+            market.build()
+        assert_same(market, market.rebuilt(Path(folder) / "rebuilt"))
+
+
+def test_nothing_is_run_and_nothing_committed_where_nothing_has_changed(market: Market) -> None:
+    market.compact("raw/bars")
+    before = {model.table: market.lake.version(model.table) for model in market.models}
+    assert {written.rows for written in market.build().values()} == {0}
+    assert {model.table: market.lake.version(model.table) for model in market.models} == before
+
+
+def test_a_new_day_is_one_row_a_series_and_leaves_all_files_alone(market: Market) -> None:
+    files = {model.table: set(DeltaTable(market.lake.path(model.table)).file_uris()) for model in market.models}
+    market.new_days(1)
+    assert market.build("market/bars")["market/bars"].rows == len(SERIES)
+    assert files["market/bars"] < set(DeltaTable(market.lake.path("market/bars")).file_uris())
+
+
+def test_other_sql_is_a_full_build_in_one_commit(market: Market) -> None:
+    (bars,) = (model for model in market.models if model.table == "market/bars")
+    market.models = [replace(bars, sql=f"select * replace (2 * volume as volume) from ({bars.sql})")]
+    before = market.table("market/bars")["volume"].to_pylist()
+    assert market.build()["market/bars"] == Written(1, len(before), 1)
+    assert market.table("market/bars")["volume"].to_pylist() == [2 * volume for volume in before]
+
+
+def test_who_was_killed_between_two_models_is_caught_up_with(market: Market, tmp_path: Path) -> None:
+    market.new_days(1)
+    market.build("market/bars")
+    market.correct("IBM", 0.5, 1.01, late=False)
+    market.build("market/bars")
+    market.build()
+    assert_same(market, market.rebuilt(tmp_path / "rebuilt"))
+
+
+def test_where_files_of_then_are_gone_all_is_built(market: Market, tmp_path: Path) -> None:
+    market.correct("IBM", 0.5, 1.01, late=False)
+    market.compact("raw/bars")
+    DeltaTable(market.lake.path("raw/bars")).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert market.build("market/bars")["market/bars"].rows == market.lake.row_count("market/bars")
+    market.build()
+    assert_same(market, market.rebuilt(tmp_path / "rebuilt"))
