@@ -58,9 +58,9 @@ rounding as (
         source,
         count(*) as sessions,
         case
-            {% for decimals in range(7) %}
+            {%- for decimals in range(7) %}
             when bool_and(round(adj_close, {{ decimals }}) = adj_close) then {{ "%.7f" % (0.5 * 10 ** -decimals) }}
-            {% endfor %}
+            {%- endfor %}
             else 0
         end as largest_error
     from {{ ref('stg_bars') }}
@@ -119,18 +119,45 @@ implied as (
     where is_split or step > 1
     qualify dense_rank() over (
         partition by symbol
-        order by (source = preferred_source) desc nulls last, sessions desc, source
+        order by (source = preferred_source) desc nulls last, sessions desc, source asc
     ) = 1
 
 ),
 
 candidates as (
 
-    select * from delivered_factors
-    union all by name
-    select *
+    select
+        symbol,
+        ts,
+        kind,
+        value,
+        currency,
+        factor,
+        origin,
+        source,
+        batch_id,
+        ingested_at
+    from delivered_factors
+
+    union all
+
+    select
+        symbol,
+        ts,
+        kind,
+        value,
+        currency,
+        factor,
+        origin,
+        source,
+        batch_id,
+        ingested_at
     from implied
-    where symbol not in (select symbol from delivered where source <> 'file')
+    where symbol not in (
+        select delivered.symbol
+        from delivered
+        where delivered.source <> 'file'
+    )
 
 )
 
@@ -155,5 +182,5 @@ from candidates
 -- an action whose latest version has the value 0 is withdrawn
 qualify row_number() over (
     partition by symbol, kind, ts
-    order by origin = 'delivered' desc, ingested_at desc, source = 'file', source
+    order by origin = 'delivered' desc, ingested_at desc, source = 'file' asc, source asc
 ) = 1 and value > 0

@@ -43,7 +43,7 @@ shared as (
         ln(b.close / lag(b.close) over pair) as close_b,
         count(*) over (partition by a.symbol, a.interval, a.source, b.source, a.year) as bars_compared
     from candidates as a
-    join candidates as b
+    inner join candidates as b
         on a.symbol = b.symbol and a.interval = b.interval and a.ts = b.ts and a.source < b.source
     window pair as (partition by a.symbol, a.interval, a.source, b.source order by a.ts)
 
@@ -52,19 +52,31 @@ shared as (
 returns as (
 
     select
-        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        symbol,
+        interval,
+        ts,
         'adjusted_return_differs' as finding,
+        source_a,
+        source_b,
         adj_a as value_a,
-        adj_b as value_b
+        adj_b as value_b,
+        bars_compared,
+        year
     from shared
 
-    union all by name
+    union all
 
     select
-        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        symbol,
+        interval,
+        ts,
         'close_return_differs' as finding,
+        source_a,
+        source_b,
         close_a as value_a,
-        close_b as value_b
+        close_b as value_b,
+        bars_compared,
+        year
     from shared
     where are_unadjusted
 
@@ -73,9 +85,18 @@ returns as (
 differing_returns as (
 
     select
-        *,
+        symbol,
+        interval,
+        ts,
+        finding,
+        source_a,
+        source_b,
+        value_a,
+        value_b,
         value_b - value_a as difference,
-        1 as bars
+        1 as bars,
+        bars_compared,
+        year
     from returns
     where abs(value_b - value_a) > {{ var('reconciliation_tolerance') }}
 
@@ -105,6 +126,9 @@ repeated_opens as (
         'open_repeats_close' as finding,
         source as source_a,
         source as source_b,
+        cast(null as double) as value_a,
+        cast(null as double) as value_b,
+        cast(null as double) as difference,
         count(*) filter (repeats) as bars,
         count(*) as bars_compared,
         year
@@ -117,7 +141,7 @@ repeated_opens as (
 findings as (
 
     select * from differing_returns
-    union all by name
+    union all
     select * from repeated_opens
 
 )
