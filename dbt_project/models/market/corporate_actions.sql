@@ -1,4 +1,26 @@
-{{ config(unique_key=['symbol', 'kind', 'ts']) }}
+-- All of a symbol, where its delivered actions change, one of them takes effect with a new bar, or the bars are more
+-- than the next ones of one source without a step of adj_close / close, and without more decimals than those before.
+{{ config(unique_key=['symbol', 'interval', 'kind', 'ts'], changed_by={
+    'raw/bars': "
+        select symbol, interval, null as ts
+        from (" ~ recent_bars() ~ ")
+        where interval = '1d'
+        group by symbol, interval
+        having
+            bool_or(is_new and coalesce(abs(adjustment / previous_adjustment - 1) > 1e-6, true))
+            or max(" ~ decimals('adj_close') ~ ") filter (is_new) > max(" ~ decimals('adj_close') ~ ") filter (not is_new)
+            or bool_or(is_passed)
+            or count(distinct source) > 1
+    ",
+    'market/bars': "
+        select symbol, interval, null as ts
+        from (" ~ bar_before_changes() ~ ") as changed
+        inner join raw.corporate_actions as actions using (symbol)
+        where interval = '1d' and coalesce(actions.ts > previous_ts, true)
+    ",
+    'raw/corporate_actions': "select symbol, '1d' as interval, null as ts from changes",
+    'raw/instruments': "select symbol, '1d' as interval, null as ts from changes",
+}) }}
 
 -- Splits and dividends, from one source per symbol: as it delivers them, else as its adjusted closes imply them.
 with instruments as (
@@ -17,6 +39,11 @@ delivered as (
         actions.*,
         'delivered' as origin
     from {{ ref('stg_corporate_actions') }} as actions
+    semi join (
+        select symbol
+        from {{ scope(ref('bars')) }}
+        where interval = '1d'
+    ) as scope using (symbol)
     left join instruments using (symbol)
     where actions.source in (coalesce(preferred_source, 'file'), 'file')
 
@@ -27,8 +54,9 @@ closes as (
     select
         symbol,
         ts,
+        lag(ts) over (partition by symbol order by ts) as previous_ts,
         lag(close) over (partition by symbol order by ts) as previous_close
-    from {{ ref('bars') }}
+    from {{ scoped(ref('bars')) }}
     where interval = '1d'
 
 ),
@@ -37,15 +65,23 @@ closes as (
 delivered_factors as (
 
     select
-        delivered.*,
+        delivered.symbol,
+        delivered.ts,
+        kind,
+        value,
+        currency,
+        source,
+        batch_id,
+        ingested_at,
+        origin,
         case
             when kind = 'dividend' then if(value < previous_close, 1 - value / previous_close, null)
-            when list_contains({{ var('split_adjusted_sources') }}, source) then 1
+            when source in ('{{ var("split_adjusted_sources") | join("', '") }}') then 1
             else 1 / value
         end as factor
     from delivered
-    asof join closes
-        on delivered.symbol = closes.symbol and delivered.ts <= closes.ts
+    inner join closes
+        on delivered.symbol = closes.symbol and delivered.ts > closes.previous_ts and delivered.ts <= closes.ts
     where previous_close is not null
 
 ),
@@ -63,7 +99,7 @@ rounding as (
             {%- endfor %}
             else 0
         end as largest_error
-    from {{ ref('stg_bars') }}
+    from {{ scoped(ref('stg_bars')) }}
     where interval = '1d'
     group by symbol, source
     having bool_or(adj_close <> close)
@@ -75,11 +111,10 @@ adjustments as (
     select
         *,
         lag(close) over series as previous_close,
-        adj_close / close as adjustment,
-        adjustment / lag(adjustment) over series as step,
+        adj_close / close / lag(adj_close / close) over series as step,
         largest_error / adj_close + largest_error / lag(adj_close) over series + 1e-6 as tolerance
-    from {{ ref('stg_bars') }}
-    join rounding using (symbol, source)
+    from {{ scoped(ref('stg_bars')) }}
+    inner join rounding using (symbol, source)
     where interval = '1d'
     window series as (partition by symbol, source order by ts)
 
@@ -105,7 +140,7 @@ implied as (
         if(is_split, 'split', 'dividend') as kind,
         case
             when is_split then if(step > 1, simple_ratio, 1 / simple_ratio)
-            when list_contains({{ var('reinvesting_sources') }}, source) then round((step - 1) * close, 6)
+            when source in ('{{ var("reinvesting_sources") | join("', '") }}') then round((step - 1) * close, 6)
             else round((1 - 1 / step) * previous_close, 6)
         end as value,
         if(is_split, null, currency) as currency,
@@ -126,32 +161,9 @@ implied as (
 
 candidates as (
 
-    select
-        symbol,
-        ts,
-        kind,
-        value,
-        currency,
-        factor,
-        origin,
-        source,
-        batch_id,
-        ingested_at
-    from delivered_factors
-
+    select * from delivered_factors
     union all
-
-    select
-        symbol,
-        ts,
-        kind,
-        value,
-        currency,
-        factor,
-        origin,
-        source,
-        batch_id,
-        ingested_at
+    select *
     from implied
     where symbol not in (
         select delivered.symbol
@@ -164,6 +176,7 @@ candidates as (
 select
     -- key
     symbol,
+    '1d' as interval,
     kind,
     ts,
 

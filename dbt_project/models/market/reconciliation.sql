@@ -1,7 +1,26 @@
+-- All of a series, where the bars are more than the next ones of one source, or a year may be one of repeated opens.
+{{ config(changed_by={'raw/bars': "
+    select symbol, interval, null as ts
+    from (" ~ recent_bars() ~ ")
+    group by symbol, interval
+    having
+        bool_or(
+            is_new and interval = '1d' and asset_class <> 'crypto'
+            and coalesce(open = previous_close, previous_close is null)
+        )
+        or bool_or(is_new and adj_close <> close) and not bool_or(not is_new and adj_close <> close)
+        or bool_or(is_passed)
+        or count(distinct source) > 1
+    union all
+    select symbol, interval, null as ts
+    from changes
+    semi join (select * from stored where finding = 'open_repeats_close') as repeated using (symbol, interval, year)
+"}) }}
+
 -- Where sources contradict each other, or themselves. Returns are compared: levels differ by adjustment.
 with delivered as (
 
-    select * from {{ ref('stg_bars') }}
+    select * from {{ scoped(ref('stg_bars')) }}
 
 ),
 
@@ -10,7 +29,7 @@ covered_twice as (
     select
         symbol,
         interval
-    from {{ source('raw', 'bars') }}
+    from delivered
     group by symbol, interval
     having count(distinct source) > 1
 
@@ -52,33 +71,21 @@ shared as (
 returns as (
 
     select
-        symbol,
-        interval,
-        ts,
+        shared.*,
         'adjusted_return_differs' as finding,
-        source_a,
-        source_b,
-        adj_a as value_a,
-        adj_b as value_b,
-        bars_compared,
-        year
+        shared.adj_a as value_a,
+        shared.adj_b as value_b
     from shared
 
     union all
 
     select
-        symbol,
-        interval,
-        ts,
+        shared.*,
         'close_return_differs' as finding,
-        source_a,
-        source_b,
-        close_a as value_a,
-        close_b as value_b,
-        bars_compared,
-        year
+        shared.close_a as value_a,
+        shared.close_b as value_b
     from shared
-    where are_unadjusted
+    where shared.are_unadjusted
 
 ),
 
@@ -122,19 +129,19 @@ repeated_opens as (
     select
         symbol,
         interval,
-        min(ts) filter (repeats) as ts,
+        min(ts) filter (where repeats) as ts,
         'open_repeats_close' as finding,
         source as source_a,
         source as source_b,
         cast(null as double) as value_a,
         cast(null as double) as value_b,
         cast(null as double) as difference,
-        count(*) filter (repeats) as bars,
+        count(*) filter (where repeats) as bars,
         count(*) as bars_compared,
         year
     from opens
     group by symbol, interval, source, year
-    having count(*) filter (repeats) >= greatest(10, 0.15 * count(*))
+    having count(*) filter (where repeats) >= greatest(10, 0.15 * count(*))
 
 ),
 
