@@ -1,4 +1,4 @@
-"""What starts Python on Spark's workers: it imports the functions of the models once, for all that are forked from it."""
+"""What starts Python on the workers of Spark: it imports the functions of the models once, for all that it forks."""
 
 from pyspark.daemon import manager
 
