@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -28,9 +29,10 @@ _BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
 _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
-_PIECE_ROWS = 500_000
-_MOST_COMPARED_ROWS = 4 * _PIECE_ROWS  # of an upstream that was written anew; beyond, all is built anew
+_PIECE_ROWS = 200_000
+_MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew; beyond, all is built anew
 _LISTED_SYMBOLS = 20
+_LONG_SERIES = 5000  # sessions
 _BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
 _JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
 
@@ -249,11 +251,11 @@ def _find_scope(
         """
         _list_series(connection, together)
     else:
-        _list_series(connection, _restarts(connection, model))
+        _list_series(connection, _restarts(connection, model, lake.newest(model.table, "ts")))
     return True
 
 
-def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
+def _restarts(connection: DuckDBPyConnection, model: Model, newest: datetime | None) -> str:
     """SQL of the series with first changes: from when on each is read, and from which row its recursions go on."""
     reaches = ", ".join(
         f"('{interval}', {bars}, {int(model.lookback / bars * _DAYS_A_SESSION) + _SPARE_DAYS})"
@@ -265,6 +267,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         from first_changes
         inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
     """)
+    days = "1" if newest is None else f"greatest(date_diff('day', first_ts, timestamptz {literal(newest)}), 1)"
     last_rows = []
     for interval in _BARS_A_DAY:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
@@ -285,7 +288,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, now()), 1), 5000)
+            {model.lookback} / 4 + bars_a_day * if(is_warm, {days}, {_LONG_SERIES})
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)

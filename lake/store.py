@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _COMMIT_ATTEMPTS = 8
 _RECENT_COMMITS = 5
+_ROW_GROUP = 64 * 1024  # rows; a few symbols of a long table are read without the others
 _NOTE = "_note.json"  # no reader and no vacuum of Delta minds a file whose name begins so
 # The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -285,6 +286,11 @@ class Lake:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
 
+    def newest(self, table: str, column: str) -> Any:
+        """Greatest value of a column, from the table's own statistics; None where it has no rows."""
+        files = pa.table(self._table(table).get_add_actions(flatten=True))
+        return pc.max(files[f"max.{column}"]).as_py() if files.num_rows else None
+
     def partitions(self, table: str) -> list[dict[str, str]]:
         """Values of the partition columns, of each partition that has rows."""
         return self._table(table).partitions()
@@ -342,6 +348,7 @@ class Lake:
             data,
             configuration=_CONFIGURATION,
             storage_options=self.storage_options,
+            writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
             commit_properties=CommitProperties(
                 custom_metadata=dict(metadata or {}), max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0
             ),
