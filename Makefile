@@ -26,9 +26,9 @@ chaos: ## kill -9 ingestion and materialisation 50 times (ROUNDS="--rounds 10 --
 	@deploy/setup.sh dev
 	@$(BIN)/python -m tests.chaos $(ROUNDS)
 
-bench: ## measure what the project promises
+bench: ## measure what the project promises (WHAT=indicators for the long one)
 	@deploy/setup.sh dev
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(WHAT)
 
 docs: ## write the pages that are made from code
 	@deploy/setup.sh runtime

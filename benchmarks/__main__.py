@@ -1,29 +1,39 @@
-"""Runs every measurement in a fresh home folder and prints one table; ends with 1 when a limit is broken."""
+"""Runs measurements in a fresh home folder and prints one table; ends with 1 when a limit is broken."""
 
+import argparse
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, code_location, graph, ingest, up
+from benchmarks import api, code_location, graph, indicators, ingest, up
 from benchmarks.measure import Measure, machine
+
+MEASUREMENTS = {
+    "graph": graph.run,  # builds what the next three use
+    "code_location": code_location.run,
+    "api": api.run,
+    "up": up.run,
+    "ingest": ingest.run,
+    "indicators": indicators.run,
+}
+LONG = {"indicators"}
 
 
 def main() -> int:
     """Measure, print, and say by the exit code whether every promise was kept."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    usual = [name for name in MEASUREMENTS if name not in LONG]
+    parser.add_argument("what", nargs="*", default=usual, help=f"of {', '.join(MEASUREMENTS)}; default: all but {LONG}")
+    chosen = parser.parse_args().what
+    if unknown := set(chosen) - set(MEASUREMENTS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops what was started
     print(f"{machine()}\n", flush=True)
     kept = True
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
-        home = Path(folder)
-        for measurement in (
-            graph.run,
-            code_location.run,
-            api.run,
-            up.run,
-            ingest.run,
-        ):  # the first builds what the next three use
-            for measure in measurement(home):
+        for name, run in MEASUREMENTS.items():
+            for measure in run(Path(folder)) if name in chosen else ():
                 kept &= _show(measure)
     return 0 if kept else 1
 

@@ -48,7 +48,7 @@ class Model:
     columns : name and SQL type of the columns in its contract.
     key, partition_by : of the table.
     upstreams : lake tables that it reads.
-    changed_by, lookback, warm, across_symbols : its config, see macros/scope.sql.
+    changed_by, lookback, warm, across_symbols, sparse : its config, see macros/scope.sql.
     """
 
     table: str
@@ -61,6 +61,7 @@ class Model:
     lookback: int = 0
     warm: str = "true"
     across_symbols: bool = False
+    sparse: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -202,20 +203,22 @@ def _find_scope(
     """Fill the table `series` with those that may have changed; False where that is everything."""
     if not model.changed_by:
         return True
-    changes = []
+    connection.execute("""
+        create or replace temp table reported (symbol varchar, interval varchar, ts timestamp with time zone)
+    """)
     for table, query in model.changed_by.items():
         if then[table] != now[table]:
             rows = changed_rows(lake, table, then[table], now[table])
             if rows is None:
                 return False
-            changes.append(f"select symbol, interval, ts from (with changes as ({rows}) select * from ({query}))")
+            connection.execute(f"create or replace temp table changes as {rows}")
+            if "ts" in lake.columns(table):  # as a variable it is a literal to the planner, which then opens few files
+                connection.execute("set variable first_change = (select min(ts) from changes)")
+            connection.execute(f"insert into reported select symbol, interval, ts from ({query})")
     connection.execute(f"""
         create or replace temp table changes as
-        select
-            cast(symbol as varchar) as symbol,
-            cast(interval as varchar) as interval,
-            min(coalesce(cast(ts as timestamp with time zone), {_BEGINNING})) as ts
-        from ({" union all ".join(changes)})
+        select symbol, interval, min(coalesce(ts, {_BEGINNING})) as ts
+        from reported
         group by all
     """)
     if model.across_symbols:
@@ -268,14 +271,14 @@ def _restarts(connection: DuckDBPyConnection, model: Model, newest: datetime | N
         inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
     """)
     days = "1" if newest is None else f"greatest(date_diff('day', first_ts, timestamptz {literal(newest)}), 1)"
-    last_rows = []
+    last_rows, counted = [], _first_upstream(model) if model.sparse else "stored"
     for interval in _BARS_A_DAY:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
         last_rows.append(f"""
             select
                 symbol, interval, max(ts) as last_ts,
                 count(*) >= {model.lookback} and arg_max(coalesce({model.warm}, false), ts) as is_warm
-            from stored
+            from {counted} as stored
             inner join reached using (symbol, interval)
             where ts >= reach_ts and ts < first_ts and {_bounds(connection, series, "stored", "reach_ts", "first_ts")}
             group by all

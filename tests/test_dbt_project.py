@@ -142,6 +142,10 @@ def test_every_data_test_passes_on_real_prices(built: tuple[Project, dict[str, A
     statuses = [status for key, status in built[1].items() if key.startswith("test.")]
     assert len(statuses) > 30
     assert set(statuses) == {"pass"}
+    lake = built[0].lake
+    assert {name: lake.read_note(name).get("tested") for name in MODELS} == {
+        name: list(lake.snapshot(name) or ()) for name in MODELS
+    }
 
 
 def test_each_series_comes_from_its_preferred_source(project: Project) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -21,16 +22,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lake import increments
+from lake.calendars import write_sessions
 from lake.derived import register_functions
 from lake.duck import connect, define_view
 from lake.increments import Model, Written
 from lake.store import Lake
-from lake.tables import RAW_BARS, RAW_FLAGS, RAW_INSTRUMENTS, TABLES
+from lake.tables import RAW_BARS, RAW_CORPORATE_ACTIONS, RAW_FLAGS, RAW_INSTRUMENTS, TABLES
 from tests.bars import PRICES, walk
 
 pytestmark = pytest.mark.xdist_group("increments")
 PROJECT = Path(__file__).parents[1] / "dbt_project"
-MODELS = ("bars", "indicators", "cross_section", "news_sentiment", "features")
+FINDINGS = ("calendar_violations", "corporate_actions", "reconciliation")
+MODELS = ("bars", "indicators", "cross_section", "news_sentiment", "features", "bars_back_adjusted", *FINDINGS)
 SESSIONS, START = 330, "2021-10-01"  # so many of the long series are there at the start
 SERIES = {"AAPL": 0, "IBM": 0, "SP500": 0, "YOUNG": SESSIONS - 30, "LISTED": SESSIONS}  # number of the first session
 LEARNED = datetime(2024, 1, 1, tzinfo=UTC)
@@ -56,7 +59,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
 
 
 def _model(nodes: dict[str, Any], node: dict[str, Any]) -> Model:
-    options = ("changed_by", "lookback", "warm", "across_symbols", "partition_by")
+    options = ("changed_by", "lookback", "warm", "across_symbols", "sparse", "partition_by")
     return Model(
         table=f"{node['schema']}/{node['name']}",
         sql=node["compiled_code"],
@@ -129,6 +132,7 @@ class Market:
         """The history that is there at the start."""
         self.prefer()
         self.learn(pd.concat([self.bars(symbol, 0, SESSIONS) for symbol in SERIES]))
+        write_sessions(self.lake)
         return self
 
     # What may happen to it. `at` is a part of the history: 0 is its first session, 1 its last.
@@ -149,6 +153,33 @@ class Market:
         number = int(at * (self.sessions - 1))
         bars = self.bars(symbol, number, number + 3)
         self.learn(bars.assign(ts=bars["ts"] + pd.Timedelta(days=1)), source="file")
+
+    def second_source(self, symbol: str, at: float) -> None:
+        """Another source has some of the sessions too: a wrong price, opens that are made up, half of it adjusted."""
+        number = int(at * (self.sessions - 1))
+        bars = self.bars(symbol, number, number + 30)
+        place = np.arange(len(bars))
+        close = bars["close"] * np.where(place % 7 == 3, 1.01, 1.0)
+        adjusted = close / np.where(place < 10, 2, 1)
+        bars = bars.assign(close=close, adj_close=adjusted, open=bars["close"].shift().fillna(bars["open"]))
+        self.learn(bars, source="bokeh")
+
+    def action(self, symbol: str, at: float, value: float) -> None:
+        """A dividend is delivered, corrected or withdrawn (0), perhaps one of a session that is still to come."""
+        ts = self._prices[symbol]["ts"].iloc[int(at * self.sessions) + 3]
+        number = self.lake.version("raw/corporate_actions") or 0
+        row = {"symbol": symbol, "ts": ts, "kind": "dividend", "value": value, "currency": "USD", "source": "skfolio"}
+        row |= {"batch_id": f"actions-{number:03}", "ingested_at": LEARNED + timedelta(hours=number)}
+        self.lake.append("raw/corporate_actions", pa.Table.from_pylist([row], RAW_CORPORATE_ACTIONS.schema))
+
+    def split(self, symbol: str) -> None:
+        """From the next session on the adjustment of a symbol is another one."""
+        self._prices[symbol].loc[self.sessions :, "adj_close"] *= 2
+        self.new_days(1)
+
+    def skip(self, number: int) -> None:
+        """Sessions that nobody delivers."""
+        self.sessions += number
 
     def other_source(self, symbol: str) -> None:
         """Another source is preferred, which has nothing: the series vanishes."""
@@ -214,6 +245,10 @@ EVENTS = st.one_of(
     st.builds(lambda *of: lambda it: it.file(*of), SYMBOLS, PLACES),
     st.builds(lambda symbol: lambda it: it.other_source(symbol), SYMBOLS),
     st.just(Market.same_sources),
+    st.builds(lambda *of: lambda it: it.second_source(*of), SYMBOLS, PLACES),
+    st.builds(lambda *of: lambda it: it.action(*of), SYMBOLS, PLACES, st.sampled_from([0.0, 0.5, 1.0])),
+    st.builds(lambda symbol: lambda it: it.split(symbol), SYMBOLS),
+    st.builds(lambda n: lambda it: it.skip(n), st.sampled_from([1, 30])),
     st.builds(lambda *of: lambda it: it.flag(*of), SYMBOLS, PLACES),
     st.builds(
         lambda table: lambda it: it.compact(table),

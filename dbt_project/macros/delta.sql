@@ -33,6 +33,7 @@
             "lookback": config.get("lookback", 0),
             "warm": config.get("warm", "true"),
             "across_symbols": config.get("across_symbols", false),
+            "sparse": config.get("sparse", false),
         } %}
         {% do adapter.store_relation(
             plugin_name="dbt_plugin",

@@ -28,6 +28,11 @@
                   Default: always.
   across_symbols  true where a row follows from rows of other symbols at its ts, as a rank does: all series are built
                   from the first change on, all symbols together; no lookback and no state
+  sparse          true where a bar need not have a row, as in a table of findings: the lookback is counted in the first
+                  upstream of changed_by
+
+  The SQL of changed_by may also read every lake table as it is now, `stored`, this model's rows so far, and the variable
+  `first_change`, the earliest `ts` of `changes`: only files with rows since then are opened where it bounds `ts`.
   What is built, how it is compared with what is stored, and what is written: lake/increments.py.
 #}
 

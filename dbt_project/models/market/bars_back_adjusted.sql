@@ -1,7 +1,35 @@
+-- Another factor of the newest bar changes all bars of the series; else a new bar is a row more.
+{{ config(changed_by={'market/bars': "
+    with newest as (
+        select
+            symbol,
+            interval,
+            arg_max(adj_factor, ts) as adj_factor
+        from market.bars
+        where ts >= getvariable('first_change') - interval 30 days
+        group by symbol, interval
+    ),
+    known as (
+        select distinct
+            symbol,
+            interval,
+            base_factor
+        from stored
+        where ts >= getvariable('first_change') - interval 30 days
+    )
+    select
+        symbol,
+        interval,
+        if(newest.adj_factor = base_factor, ts, null) as ts
+    from changes
+    left join newest using (symbol, interval)
+    left join known using (symbol, interval)
+"}) }}
+
 -- Prices adjusted backwards: the newest bar of a series is as traded, and what went ex lowers or raises those before it.
 with bars as (
 
-    select * from {{ ref('bars') }}
+    select * from {{ scoped(ref('bars')) }}
 
 ),
 
@@ -9,10 +37,11 @@ factors as (
 
     select
         *,
-        adj_factor / first_value(adj_factor) over (
+        first_value(adj_factor) over (
             partition by symbol, interval
             order by ts desc
-        ) as back_factor
+        ) as base_factor,
+        adj_factor / base_factor as back_factor
     from bars
 
 )
@@ -23,7 +52,8 @@ select
     interval,
     ts,
 
-    -- adjusted backwards
+    -- adjusted backwards, relative to the newest bar
+    base_factor,
     back_factor,
     open * back_factor as open,
     high * back_factor as high,

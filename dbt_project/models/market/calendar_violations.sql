@@ -1,3 +1,13 @@
+-- From two days before the bar before a change on: sessions since then may be missing, and one may have begun.
+{{ config(sparse=true, lookback=1, changed_by={
+    'market/bars': "
+        select symbol, interval, date_trunc('day', previous_ts) - interval 2 days as ts
+        from (" ~ bar_before_changes() ~ ")
+    ",
+    'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+    'raw/sessions': 'select null as symbol, null as interval, ts from changes',
+}) }}
+
 -- Where bars and exchange calendars disagree: one row per series, day and finding. Unknown calendars expect nothing.
 with sessions as (
 
@@ -29,7 +39,7 @@ bars as (
         {{ seconds('bars.interval') }} as seconds,
         bars.ts + to_seconds(seconds) as ends_at,
         coalesce(instruments.calendar, default_calendar(bars.asset_class, bars.currency)) as calendar
-    from {{ ref('bars') }} as bars
+    from {{ scoped(ref('bars'), lookback=true) }} as bars
     left join {{ source('raw', 'instruments') }} as instruments using (symbol)
 
 ),
@@ -171,6 +181,14 @@ unexpected as (
         on days.calendar = sessions.calendar and days.day = sessions.ts
     where outside > 0
 
+),
+
+findings as (
+
+    select * from missing
+    union all
+    select * from unexpected
+
 )
 
 select
@@ -187,4 +205,6 @@ select
     first_at,
 
     year(day)::integer as year
-from (select * from missing union all select * from unexpected)
+from findings
+inner join {{ scope(ref('bars')) }} as scope using (symbol, interval)
+where day >= first_ts

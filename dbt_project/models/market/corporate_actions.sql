@@ -1,4 +1,26 @@
-{{ config(unique_key=['symbol', 'kind', 'ts']) }}
+-- All of a symbol, where its delivered actions change, one of them takes effect with a new bar, or the bars are more than
+-- the next ones of one source without a step of adj_close / close, and without more decimals than those before.
+{{ config(unique_key=['symbol', 'interval', 'kind', 'ts'], changed_by={
+    'raw/bars': "
+        select symbol, interval, null as ts
+        from (" ~ recent_bars() ~ ")
+        where interval = '1d'
+        group by symbol, interval
+        having
+            bool_or(is_new and coalesce(abs(adjustment / previous_adjustment - 1) > 1e-6, true))
+            or max(" ~ decimals('adj_close') ~ ") filter (is_new) > max(" ~ decimals('adj_close') ~ ") filter (not is_new)
+            or bool_or(is_passed)
+            or count(distinct source) > 1
+    ",
+    'market/bars': "
+        select symbol, interval, null as ts
+        from (" ~ bar_before_changes() ~ ") as changed
+        inner join raw.corporate_actions as actions using (symbol)
+        where interval = '1d' and coalesce(actions.ts > previous_ts, true)
+    ",
+    'raw/corporate_actions': "select symbol, '1d' as interval, null as ts from changes",
+    'raw/instruments': "select symbol, '1d' as interval, null as ts from changes",
+}) }}
 
 -- Splits and dividends, from one source per symbol: as it delivers them, else as its adjusted closes imply them.
 with instruments as (
@@ -17,6 +39,7 @@ delivered as (
         actions.*,
         'delivered' as origin
     from {{ ref('stg_corporate_actions') }} as actions
+    semi join (select symbol from {{ scope(ref('bars')) }} where interval = '1d') as scope using (symbol)
     left join instruments using (symbol)
     where actions.source in (coalesce(preferred_source, 'file'), 'file')
 
@@ -28,7 +51,7 @@ closes as (
         symbol,
         ts,
         lag(close) over (partition by symbol order by ts) as previous_close
-    from {{ ref('bars') }}
+    from {{ scoped(ref('bars')) }}
     where interval = '1d'
 
 ),
@@ -63,7 +86,7 @@ rounding as (
             {% endfor %}
             else 0
         end as largest_error
-    from {{ ref('stg_bars') }}
+    from {{ scoped(ref('stg_bars')) }}
     where interval = '1d'
     group by symbol, source
     having bool_or(adj_close <> close)
@@ -78,7 +101,7 @@ adjustments as (
         adj_close / close as adjustment,
         adjustment / lag(adjustment) over series as step,
         largest_error / adj_close + largest_error / lag(adj_close) over series + 1e-6 as tolerance
-    from {{ ref('stg_bars') }}
+    from {{ scoped(ref('stg_bars')) }}
     join rounding using (symbol, source)
     where interval = '1d'
     window series as (partition by symbol, source order by ts)
@@ -137,6 +160,7 @@ candidates as (
 select
     -- key
     symbol,
+    '1d' as interval,
     kind,
     ts,
 

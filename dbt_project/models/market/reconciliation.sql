@@ -1,7 +1,26 @@
+-- All of a series, where the bars are more than the next ones of one source, or a year may be one of repeated opens.
+{{ config(changed_by={'raw/bars': "
+    select symbol, interval, null as ts
+    from (" ~ recent_bars() ~ ")
+    group by symbol, interval
+    having
+        bool_or(
+            is_new and interval = '1d' and asset_class <> 'crypto'
+            and coalesce(open = previous_close, previous_close is null)
+        )
+        or bool_or(is_new and adj_close <> close) and not bool_or(not is_new and adj_close <> close)
+        or bool_or(is_passed)
+        or count(distinct source) > 1
+    union all
+    select symbol, interval, null as ts
+    from changes
+    semi join (select * from stored where finding = 'open_repeats_close') as repeated using (symbol, interval, year)
+"}) }}
+
 -- Where sources contradict each other, or themselves. Returns are compared: levels differ by adjustment.
 with delivered as (
 
-    select * from {{ ref('stg_bars') }}
+    select * from {{ scoped(ref('stg_bars')) }}
 
 ),
 
@@ -10,7 +29,7 @@ covered_twice as (
     select
         symbol,
         interval
-    from {{ source('raw', 'bars') }}
+    from delivered
     group by symbol, interval
     having count(distinct source) > 1
 
