@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from assets_pkg import cli_rejects
 from assets_pkg.home import HomeError, prepare
-from lake import s3
+from lake import s3, spark_dbt
 from lake.settings import Settings, absolute_uri, get_settings
 from lake.store import Lake
 from lake.tables import TABLES
@@ -300,7 +300,8 @@ def _prepared(needed_mib: int = 0) -> Settings:
     settings = get_settings()
     try:
         prepare(settings, needed_mib)
-    except HomeError as error:
+        spark_dbt.check(settings)
+    except (HomeError, spark_dbt.EngineError) as error:
         _fail(str(error))
     s3.check(settings)
     return settings

@@ -75,6 +75,7 @@ LIST_FUNCTIONS = (
     ListFunction(windows.rolling_max, _N),
     ListFunction(windows.rolling_std, _N),
     ListFunction(windows.rolling_std_pop, _N),
+    ListFunction(windows.rolling_var, _N),
     ListFunction(windows.rolling_mean_deviation, _N),
     ListFunction(windows.rolling_cov, _N, lists=2),
     ListFunction(windows.lagged, _N),

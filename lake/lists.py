@@ -42,7 +42,7 @@ class Lists:
         lengths = lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
         missing = numbers.is_null().to_numpy(zero_copy_only=False) if numbers.null_count else np.empty(0, np.bool_)
         skipped = np.minimum(lookback, lengths).astype(np.int64)
-        return cls(numbers.to_numpy(zero_copy_only=False), lengths, skipped, missing)
+        return cls(numbers.fill_null(np.nan).to_numpy(), lengths, skipped, missing)
 
     @cached_property
     def starts(self) -> Integers:
@@ -55,8 +55,10 @@ class Lists:
         return np.arange(len(self.flat)) - self.of_each(self.starts)
 
     @cached_property
-    def wanted(self) -> Integers:
+    def wanted(self) -> Integers | slice:
         """Where in `flat` the rows are that are to be computed."""
+        if not self.lookback.any():
+            return slice(None)
         return np.flatnonzero(self.positions >= self.of_each(self.lookback))
 
     def of_each(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -66,4 +68,7 @@ class Lists:
     def to_arrow(self, results: Floats) -> pa.ListArray:
         """Lists of the results of the wanted rows; NaN becomes null."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths - self.lookback)])
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(results, from_pandas=True))
+        known = np.packbits(~np.isnan(results), bitorder="little")
+        buffers = [pa.py_buffer(known), pa.py_buffer(np.ascontiguousarray(results))]
+        numbers = pa.Array.from_buffers(pa.float64(), len(results), buffers)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), numbers)

@@ -111,12 +111,13 @@ def _recursion(
     if is_warm.any():
         observed &= values.positions >= values.of_each(np.where(is_warm, values.lookback, 0))
     results = np.full(len(values.flat), np.nan)
-    counts = np.bincount(np.repeat(np.arange(len(values.lengths)), values.lengths)[observed], minlength=len(state))
+    seen = np.concatenate([[0], np.cumsum(observed)])
+    counts = seen[values.starts + values.lengths] - seen[values.starts]
     inputs = values.flat[observed]
     outputs = np.full(len(inputs), np.nan)
     for rows in _similar(np.where(is_warm | (counts >= warmup), counts, 0), is_warm):
         cells = np.arange(counts[rows].max()) < counts[rows][:, None]
-        in_rows = np.repeat(rows, counts)
+        in_rows = slice(None) if rows.all() else np.repeat(rows, counts)
         matrix = np.zeros(cells.shape)
         matrix[cells] = inputs[in_rows]
         if is_warm[rows][0]:

@@ -4,15 +4,15 @@ Each window is null unless all of its n values are there. It is summed in row or
 its result depends on these values only, to the bit: not on what is computed beside it, nor on where a series starts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lake.lists import Floats, Integers, Lists
+from lake.lists import Floats, Lists
 
 Window = Sequence[Floats]  # the values of many windows: first the oldest of each, last the newest of each
 
-_WINDOWS_AT_ONCE = 16_384  # few enough for the processor's cache
+_WINDOWS_AT_ONCE = 8_192  # few enough for the processor's cache
 
 
 def rolling_sum(values: Lists, n: int) -> Floats:
@@ -42,17 +42,22 @@ def rolling_max(values: Lists, n: int) -> Floats:
 
 def rolling_std(values: Lists, n: int) -> Floats:
     """Sample standard deviation (divisor n - 1) of the last `n` values."""
-    return np.sqrt(_rolling(_moment, n, values, values) / (n - 1))
+    return np.sqrt(_rolling(_variation, n, values) / (n - 1))
 
 
 def rolling_std_pop(values: Lists, n: int) -> Floats:
     """Population standard deviation (divisor n) of the last `n` values."""
-    return np.sqrt(_rolling(_moment, n, values, values) / n)
+    return np.sqrt(_rolling(_variation, n, values) / n)
 
 
 def rolling_cov(values: Lists, others: Lists, n: int) -> Floats:
     """Sample covariance (divisor n - 1) of the last `n` pairs."""
-    return _rolling(_moment, n, values, others) / (n - 1)
+    return _rolling(_covariation, n, values, others) / (n - 1)
+
+
+def rolling_var(values: Lists, n: int) -> Floats:
+    """Sample variance (divisor n - 1) of the last `n` values."""
+    return _rolling(_variation, n, values) / (n - 1)
 
 
 def rolling_mean_deviation(values: Lists, n: int) -> Floats:
@@ -88,28 +93,43 @@ def _wma(window: Window) -> Floats:
 
 
 def _mean_deviation(window: Window) -> Floats:
-    total = np.zeros_like(window[0])
-    for deviation in _deviations(window):
-        total += np.abs(deviation)
+    newest, offset = window[-1], np.empty_like(window[0])
+    mean, total = np.zeros_like(offset), np.zeros_like(offset)
+    for values in window:
+        mean += np.subtract(values, newest, out=offset)
+    mean /= len(window)
+    for values in window:
+        np.subtract(values, newest, out=offset)
+        offset -= mean
+        total += np.abs(offset, out=offset)
     return total / len(window)
 
 
-def _moment(window: Window, others: Window) -> Floats:
-    """Sum of the products of two series' deviations from their means."""
-    total = np.zeros_like(window[0])
-    for deviation, other in zip(_deviations(window), _deviations(others), strict=True):
-        total += deviation * other
-    return total
+def _variation(window: Window) -> Floats:
+    """Sum of the squared deviations from the mean, by way of those from the newest value.
+
+    Of a constant it is exactly 0. The mean is at most sqrt(n - 1) standard deviations from the newest value, so that no
+    more than a factor n is lost of the precision of a number, however far from zero the values are.
+    """
+    newest, offset = window[-1], np.empty_like(window[0])
+    total, squares = np.zeros_like(offset), np.zeros_like(offset)
+    for values in window[:-1]:
+        total += np.subtract(values, newest, out=offset)
+        offset *= offset
+        squares += offset
+    return np.maximum(squares - total * total / len(window), 0)
 
 
-def _deviations(window: Window) -> Iterator[Floats]:
-    """Deviations from the mean, by way of those from the newest value: exact for a constant, and for a narrow range."""
-    newest, total = window[-1], np.zeros_like(window[0])
-    for values in window:
-        total += values - newest
-    mean = total / len(window)
-    for values in window:
-        yield (values - newest) - mean
+def _covariation(window: Window, others: Window) -> Floats:
+    """Sum of the products of two series' deviations from their means, in the same way."""
+    offset, other_offset = np.empty_like(window[0]), np.empty_like(window[0])
+    total, other_total, products = (np.zeros_like(offset) for _ in range(3))
+    for values, other in zip(window[:-1], others[:-1], strict=True):
+        total += np.subtract(values, window[-1], out=offset)
+        other_total += np.subtract(other, others[-1], out=other_offset)
+        offset *= other_offset
+        products += offset
+    return products - total * other_total / len(window)
 
 
 def _rolling(function: Callable[..., Floats], n: int, *lists: Lists) -> Floats:
@@ -117,24 +137,20 @@ def _rolling(function: Callable[..., Floats], n: int, *lists: Lists) -> Floats:
     if n < 1:
         raise ValueError(f"a window has at least 1 row, got {n}")
     first = lists[0]
-    results = np.full(len(first.wanted), np.nan)
-    full = np.flatnonzero(first.positions[first.wanted] >= n - 1)
-    for some in np.split(full, range(_WINDOWS_AT_ONCE, len(full), _WINDOWS_AT_ONCE)):
-        if len(some):
-            ends = first.wanted[some]
-            span, chosen = _span(ends)
-            windows = [[values.flat[_earlier(span, back)] for back in range(n - 1, -1, -1)] for values in lists]
-            results[some] = function(*windows)[chosen]
+    rows, wanted = len(first.flat), first.wanted
+    if isinstance(wanted, slice) or 4 * len(wanted) > rows:
+        results = np.full(rows, np.nan)
+        for start in range(n - 1, rows, _WINDOWS_AT_ONCE):
+            stop = min(start + _WINDOWS_AT_ONCE, rows)
+            windows = [[it.flat[start - back : stop - back] for back in range(n - 1, -1, -1)] for it in lists]
+            results[start:stop] = function(*windows)
+        for position in range(n - 1):  # windows that begin in another series
+            results[first.starts[first.lengths > position] + position] = np.nan
+        return results[wanted]
+    results = np.full(len(wanted), np.nan)
+    full = np.flatnonzero(first.positions[wanted] >= n - 1)
+    for start in range(0, len(full), _WINDOWS_AT_ONCE):
+        some = full[start : start + _WINDOWS_AT_ONCE]
+        windows = [[it.flat[wanted[some] - back] for back in range(n - 1, -1, -1)] for it in lists]
+        results[some] = function(*windows)
     return results
-
-
-def _span(ends: Integers) -> tuple[slice | Integers, slice | Integers]:
-    """Rows to compute windows for, as a range where that is cheaper, and which of them are `ends`."""
-    first, last = ends[0], ends[-1]
-    if last - first < 4 * len(ends):
-        return slice(first, last + 1), ends - first
-    return ends, slice(None)
-
-
-def _earlier(rows: slice | Integers, back: int) -> slice | Integers:
-    return slice(rows.start - back, rows.stop - back) if isinstance(rows, slice) else rows - back

@@ -33,6 +33,7 @@ WINDOWS: dict[Callable[..., Floats], Callable[[list[Fraction]], float]] = {
     ),
     windows.rolling_min: lambda window: float(min(window)),
     windows.rolling_max: lambda window: float(max(window)),
+    windows.rolling_var: lambda window: float(squares(window) / (len(window) - 1)),
     windows.rolling_std: lambda window: root(squares(window) / (len(window) - 1)),
     windows.rolling_std_pop: lambda window: root(squares(window) / len(window)),
     windows.rolling_mean_deviation: lambda window: float(mean(abs(value - mean(window)) for value in window)),
@@ -62,7 +63,7 @@ def test_covariance_is_that_of_numpy_and_of_a_series_with_itself_its_variance(pa
     expected = [np.cov(x[end - 5 : end], y[end - 5 : end])[0, 1] for end in range(5, len(x) + 1)]
     np.testing.assert_allclose(windows.rolling_cov(Lists.of([x]), Lists.of([y]), 5)[4:], expected, atol=1e-12)
     own = windows.rolling_cov(Lists.of([x]), Lists.of([x]), 5)
-    np.testing.assert_array_equal(np.sqrt(own), windows.rolling_std(Lists.of([x]), 5))
+    np.testing.assert_allclose(own, windows.rolling_var(Lists.of([x]), 5), rtol=1e-12, atol=1e-15)
 
 
 def test_a_lag_counts_rows_whether_they_have_a_value_or_not() -> None:

@@ -29,7 +29,7 @@ def dbt_docs(dbt: DbtResource, lakehouse: LakehouseResource) -> dg.MaterializeRe
 
     settings = lakehouse.settings
     with tempfile.TemporaryDirectory(prefix="dbt-") as target:
-        invocation = dbt.cli(["docs", "generate", "--static"], target_path=Path(target)).wait()
+        invocation = dbt.cli(["docs", "generate", "--static", "--target", "duckdb"], target_path=Path(target)).wait()
         catalog = invocation.get_artifact("catalog.json")
         entries = dictionary(invocation.get_artifact("manifest.json"))
         page = (Path(target) / "static_index.html").read_bytes()

@@ -21,6 +21,7 @@ from assets_pkg.metadata import data_version, lineage_metadata, picture, shown_t
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.findings import FINDINGS, worst_findings
+from lake.settings import get_settings
 from lake.store import Lake
 
 FEATURES = "market/features"
@@ -41,7 +42,7 @@ class Translator(DagsterDbtTranslator):
             key=[props["schema"], props["name"]],
             group_name=props["schema"],
             owners=["team:analytics-engineering"],
-            kinds={"dbt", "duckdb", "delta"},
+            kinds={"dbt", get_settings().engine, "delta"},
             automation_condition=FOLLOW_IN_DBT,
         )
 

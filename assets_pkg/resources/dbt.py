@@ -14,6 +14,8 @@ from dagster_dbt import DbtCliResource
 from dbt.version import get_installed_version
 from packaging.version import Version
 
+from lake.settings import get_settings
+
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 MANIFEST = PROJECT_DIR / "target" / "manifest.json"
 _PARSED = "partial_parse.msgpack"
@@ -37,14 +39,18 @@ class DbtResource(DbtCliResource):
 
 
 def dbt_resource() -> DbtResource:
-    """The resource for this project."""
+    """The resource for this project, on the engine of the settings."""
+    on_spark = get_settings().engine == "spark"
     return DbtResource(
-        project_dir=os.fspath(PROJECT_DIR), profiles_dir=os.fspath(PROJECT_DIR), dbt_executable=os.fspath(_DBT)
+        project_dir=os.fspath(PROJECT_DIR),
+        profiles_dir=os.fspath(PROJECT_DIR),
+        dbt_executable=sys.executable if on_spark else os.fspath(_DBT),
+        global_config_flags=["-m", "lake.spark_dbt"] if on_spark else [],
     )
 
 
 def ensure_manifest() -> Path:
-    """Path of the manifest, after parsing the project if a file of it is newer.
+    """Path of the manifest, after parsing the project if a file of it is newer, or the engine is another one.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def ensure_manifest() -> Path:
         for path in PROJECT_DIR.rglob("*")
         if path.is_file() and path.relative_to(PROJECT_DIR).parts[0] not in _GENERATED
     )
-    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
+    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest or _parsed_for() != get_settings().engine:
         _parse()
     return MANIFEST
 
@@ -70,7 +76,7 @@ def model_queries() -> dict[str, str]:
     ensure_manifest()
     with tempfile.TemporaryDirectory(prefix="dbt-") as target:
         shutil.copy(MANIFEST.with_name(_PARSED), target)  # so that dbt need not parse again
-        _dbt("compile", "--select", "config.materialized:delta", target=target)
+        _dbt("compile", "--target", "duckdb", "--select", "config.materialized:delta", target=target)
         nodes = json.loads(Path(target, MANIFEST.name).read_text())["nodes"]
     models = {name: node for name, node in nodes.items() if node["config"]["materialized"] == "delta"}
     order = TopologicalSorter({name: node["depends_on"]["nodes"] for name, node in models.items()}).static_order()
@@ -79,6 +85,11 @@ def model_queries() -> dict[str, str]:
         for name in order
         if name in models
     }
+
+
+def _parsed_for() -> str:
+    engine: str = json.loads(MANIFEST.read_text())["metadata"]["adapter_type"]
+    return engine
 
 
 def _parse() -> None:

@@ -9,8 +9,7 @@
     select
         listed.*,
         case
-            when listed.interval = '1h' then listed.ts + interval 1 hour
-            when listed.interval = '1m' then listed.ts + interval 1 minute
+            when listed.interval <> '1d' then {{ plus_seconds('listed.ts', seconds('listed.interval')) }}
             when sessions.closes_at is not null then sessions.closes_at
             when listed.calendar is not null or listed.symbol = '{{ var("market_index") }}'
                 then listed.ts + interval 1 day

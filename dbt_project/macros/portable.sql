@@ -196,3 +196,16 @@
 {% macro spark__cast(field, type) -%}
     cast({{ field }} as {{ {"varchar": "string", "timestamp with time zone": "timestamp"}.get(type, type) }})
 {%- endmacro %}
+
+{# A moment some seconds later. #}
+{% macro plus_seconds(moment, seconds) -%}
+    {{ adapter.dispatch("plus_seconds")(moment, seconds) }}
+{%- endmacro %}
+
+{% macro duckdb__plus_seconds(moment, seconds) -%}
+    ({{ moment }} + to_seconds({{ seconds }}))
+{%- endmacro %}
+
+{% macro spark__plus_seconds(moment, seconds) -%}
+    ({{ moment }} + make_dt_interval(0, 0, 0, {{ seconds }}))
+{%- endmacro %}

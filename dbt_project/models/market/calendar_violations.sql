@@ -37,7 +37,8 @@ bars as (
         bars.interval,
         bars.ts,
         {{ seconds('bars.interval') }} as seconds,
-        bars.ts + to_seconds(seconds) as ends_at,
+        {{ plus_seconds('bars.ts', seconds('bars.interval')) }} as ends_at,
+        {{ plus_seconds('bars.ts', seconds('bars.interval')) }} - interval 1 microsecond as last_moment,
         coalesce(instruments.calendar, default_calendar(bars.asset_class, bars.currency)) as calendar
     from {{ scoped(ref('bars'), lookback=true) }} as bars
     left join {{ source('raw', 'instruments') }} as instruments using (symbol)
@@ -64,8 +65,7 @@ placed as (
         coalesce(known.ts < closes_at, false)
         and not coalesce(known.ts >= break_starts_at and known.ends_at <= break_ends_at, false) as is_inside
     from known
-    asof left join sessions
-        on known.calendar = sessions.calendar and known.ends_at > sessions.opens_at
+    {{ asof_left_join('known', 'sessions', ['calendar'], 'last_moment', 'opens_at') }}
     where known.interval <> '1d'
 
 ),
@@ -78,7 +78,7 @@ days as (
         calendar,
         seconds,
         known.ts as day,
-        (number is not null)::int as inside,
+        cast(number is not null as integer) as inside,
         1 - inside as outside,
         known.ts as first_outside,
         known.ts as starts_at,
@@ -94,10 +94,10 @@ days as (
         interval,
         calendar,
         seconds,
-        if(is_inside, session, (ts at time zone timezone)::date::timestamptz) as day,
-        count(*) filter (is_inside) as inside,
-        count(*) filter (not is_inside) as outside,
-        min(ts) filter (not is_inside) as first_outside,
+        if(is_inside, session, {{ start_of_day('ts', 'timezone') }}) as day,
+        count(*) filter (where is_inside) as inside,
+        count(*) filter (where not is_inside) as outside,
+        min(ts) filter (where not is_inside) as first_outside,
         min(ts) as starts_at,
         max(ends_at) as stops_at
     from placed
@@ -135,13 +135,13 @@ expected as (
         interval,
         calendar,
         sessions.ts as day,
-        case
+        cast(case
             when interval = '1d' then 1
             when break_starts_at is null then {{ bars_between(opening, closing, 'seconds') }}
             else
                 {{ bars_between(opening, 'least(break_starts_at, stops_at)', 'seconds') }}
                 + {{ bars_between('greatest(break_ends_at, starts_at)', closing, 'seconds') }}
-        end::bigint as expected
+        end as bigint) as expected
     from series
     join sessions using (calendar)
     where sessions.ts between first_session and last_session
@@ -158,7 +158,7 @@ missing as (
         calendar,
         expected,
         coalesce(inside, 0) as found,
-        null::timestamptz as first_at
+        {{ dbt.cast('null', 'timestamp with time zone') }} as first_at
     from expected
     left join days using (symbol, interval, calendar, day)
     where coalesce(inside, 0) < expected
@@ -204,7 +204,7 @@ select
     found,
     first_at,
 
-    year(day)::integer as year
+    cast(year(day) as integer) as year
 from findings
 inner join {{ scope(ref('bars')) }} as scope using (symbol, interval)
 where day >= first_ts

@@ -50,6 +50,7 @@ closes as (
     select
         symbol,
         ts,
+        lag(ts) over (partition by symbol order by ts) as previous_ts,
         lag(close) over (partition by symbol order by ts) as previous_close
     from {{ scoped(ref('bars')) }}
     where interval = '1d'
@@ -60,15 +61,23 @@ closes as (
 delivered_factors as (
 
     select
-        delivered.*,
+        delivered.symbol,
+        delivered.ts,
+        kind,
+        value,
+        currency,
+        source,
+        batch_id,
+        ingested_at,
+        origin,
         case
             when kind = 'dividend' then if(value < previous_close, 1 - value / previous_close, null)
-            when list_contains({{ var('split_adjusted_sources') }}, source) then 1
+            when source in ('{{ var("split_adjusted_sources") | join("', '") }}') then 1
             else 1 / value
         end as factor
     from delivered
-    asof join closes
-        on delivered.symbol = closes.symbol and delivered.ts <= closes.ts
+    inner join closes
+        on delivered.symbol = closes.symbol and delivered.ts > closes.previous_ts and delivered.ts <= closes.ts
     where previous_close is not null
 
 ),
@@ -98,8 +107,7 @@ adjustments as (
     select
         *,
         lag(close) over series as previous_close,
-        adj_close / close as adjustment,
-        adjustment / lag(adjustment) over series as step,
+        adj_close / close / lag(adj_close / close) over series as step,
         largest_error / adj_close + largest_error / lag(adj_close) over series + 1e-6 as tolerance
     from {{ scoped(ref('stg_bars')) }}
     join rounding using (symbol, source)
@@ -128,7 +136,7 @@ implied as (
         if(is_split, 'split', 'dividend') as kind,
         case
             when is_split then if(step > 1, simple_ratio, 1 / simple_ratio)
-            when list_contains({{ var('reinvesting_sources') }}, source) then round((step - 1) * close, 6)
+            when source in ('{{ var("reinvesting_sources") | join("', '") }}') then round((step - 1) * close, 6)
             else round((1 - 1 / step) * previous_close, 6)
         end as value,
         if(is_split, null, currency) as currency,
@@ -150,7 +158,7 @@ implied as (
 candidates as (
 
     select * from delivered_factors
-    union all by name
+    union all
     select *
     from implied
     where symbol not in (select symbol from delivered where source <> 'file')

@@ -26,10 +26,9 @@ with bars as (
         interval,
         ts,
         is_lookback,
-        open_adj as open,
-        high_adj as high,
-        low_adj as low,
-        close_adj as close,
+        {%- for price in ['open', 'high', 'low', 'close'] %}
+        case when {{ is_finite(price ~ '_adj') }} then {{ price }}_adj end as {{ price }},
+        {%- endfor %}
         volume,
         closes_at,
         {{ bars_per_year('interval', 'asset_class') }} as bars_a_year
@@ -369,7 +368,7 @@ windows as (
         rolling_mean(parkinson_term, 20, lookback) as parkinson_mean_20,
         rolling_mean(garman_klass_term, 20, lookback) as garman_klass_mean_20,
         rolling_cov(log_return_1, market_return, 60, lookback) as market_covariance_60,
-        rolling_cov(market_return, market_return, 60, lookback) as market_variance_60
+        rolling_var(market_return, 60, lookback) as market_variance_60
     from stochastics
 
 ),

@@ -71,16 +71,16 @@ shared as (
 returns as (
 
     select
-        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        shared.*,
         'adjusted_return_differs' as finding,
         adj_a as value_a,
         adj_b as value_b
     from shared
 
-    union all by name
+    union all
 
     select
-        * exclude (are_unadjusted, adj_a, adj_b, close_a, close_b),
+        shared.*,
         'close_return_differs' as finding,
         close_a as value_a,
         close_b as value_b
@@ -92,9 +92,18 @@ returns as (
 differing_returns as (
 
     select
-        *,
+        symbol,
+        interval,
+        ts,
+        finding,
+        source_a,
+        source_b,
+        value_a,
+        value_b,
         value_b - value_a as difference,
-        1 as bars
+        1 as bars,
+        bars_compared,
+        year
     from returns
     where abs(value_b - value_a) > {{ var('reconciliation_tolerance') }}
 
@@ -120,23 +129,26 @@ repeated_opens as (
     select
         symbol,
         interval,
-        min(ts) filter (repeats) as ts,
+        min(ts) filter (where repeats) as ts,
         'open_repeats_close' as finding,
         source as source_a,
         source as source_b,
-        count(*) filter (repeats) as bars,
+        cast(null as double) as value_a,
+        cast(null as double) as value_b,
+        cast(null as double) as difference,
+        count(*) filter (where repeats) as bars,
         count(*) as bars_compared,
         year
     from opens
     group by symbol, interval, source, year
-    having count(*) filter (repeats) >= greatest(10, 0.15 * count(*))
+    having count(*) filter (where repeats) >= greatest(10, 0.15 * count(*))
 
 ),
 
 findings as (
 
     select * from differing_returns
-    union all by name
+    union all
     select * from repeated_opens
 
 )
