@@ -13,7 +13,8 @@ _TESTED = "tested"
 def untested(connection: DuckDBPyConnection, lake: Lake, table: str, now: Snapshot) -> str:
     """Condition on the rows of a table that its tests have yet to read; all where nobody can say which these are.
 
-    Slices are whole ranges of time of a series, so that a test of unique keys finds the row that was there before.
+    Slices are whole ranges of time of a series, with what lies ten days around them: a test of unique keys finds the row
+    that was there before, and one that compares neighbours finds these.
     """
     tested = lake.read_note(table).get(_TESTED)
     if tested is None:
@@ -24,7 +25,13 @@ def untested(connection: DuckDBPyConnection, lake: Lake, table: str, now: Snapsh
     rows = changed_rows(lake, table, Snapshot(*tested), now) if "ts" in key else None
     if rows is None:
         return "true"
-    connection.execute(f"create or replace temp table untested as select distinct {', '.join(key)} from ({rows})")
+    connection.execute(f"""
+        create or replace temp table untested as
+        with written as (select distinct {", ".join(key)} from ({rows}))
+        select * replace (ts - interval 10 day as ts) from written
+        union all
+        select * replace (ts + interval 10 day as ts) from written
+    """)
     return " or ".join(predicates(connection, "untested", key)) or "false"
 
 
