@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, code_location, graph, indicators, ingest, up
+from benchmarks import api, code_location, graph, indicators, ingest, spark, up
 from benchmarks.measure import Measure, machine
 
 MEASUREMENTS = {
@@ -16,8 +16,9 @@ MEASUREMENTS = {
     "up": up.run,
     "ingest": ingest.run,
     "indicators": indicators.run,
+    "spark": spark.run,
 }
-LONG = {"indicators"}
+LONG = {"indicators", "spark"}
 
 
 def main() -> int:
