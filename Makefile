@@ -15,18 +15,19 @@ test: ## set up and run the tests
 	@deploy/setup.sh dev
 	@$(BIN)/python -m pytest
 
-check: ## lint, format, types, floors
+check: ## lint, format, types, floors, style of the SQL
 	@deploy/setup.sh dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/sqlfluff lint dbt_project/models
 
 chaos: ## kill -9 ingestion and materialisation 50 times (ROUNDS="--rounds 10 --seed 1"), compare the lakes
 	@deploy/setup.sh dev
 	@$(BIN)/python -m tests.chaos $(ROUNDS)
 
-bench: ## measure what the project promises (WHAT=indicators for the long one)
+bench: ## measure what the project promises (WHAT=indicators or WHAT=spark for the long ones)
 	@deploy/setup.sh dev
 	@$(BIN)/python -m benchmarks $(WHAT)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from sqlglot import exp, parse_one
-from sqlglot.errors import SqlglotError
 from sqlglot.lineage import Node, lineage
 
 Lineage = dict[str, list[tuple[str, str]]]
@@ -33,13 +32,39 @@ def column_lineage(sql: str, tables: Mapping[str, Sequence[str]], dialect: str =
         database, table = name.split("/")
         schema.setdefault(database, {})[table] = dict.fromkeys(columns, "unknown")
     try:
-        query = _values_only(parse_one(sql, dialect=dialect))
+        query = _values_only(_plain(parse_one(sql, dialect=dialect)))
         if any(union.args.get("by_name") for union in query.find_all(exp.SetOperation)):
-            raise ValueError("no column lineage: the parser takes `union by name` for one by position")
-        columns_of = lineage(None, query, schema, dialect=dialect, copy=False)
-    except (SqlglotError, RecursionError) as error:
+            raise NotImplementedError("`union by name` would be taken for one by position")
+        columns_of = lineage(None, query, schema, dialect=dialect, copy=False, trim_selects=False)
+    except Exception as error:  # whatever the parser raises where it is beyond itself
         raise ValueError(f"no column lineage: {error}") from error
     return {name: sorted(_origins(node, tables)) for name, node in columns_of.items()}
+
+
+def _plain(query: exp.Expr) -> exp.Expr:
+    """The query with lists of structs, functions of entries and `unnest(columns(*))` in words that can be followed."""
+    for unnested in list(query.find_all(exp.Explode)):
+        if isinstance(unnested.this, exp.Columns):
+            unnested.replace(unnested.this.this)
+    for struct in list(query.find_all(exp.Struct)):  # list({'close': close}) as series
+        packed = struct.find_ancestor(exp.Alias, exp.Select)
+        if isinstance(packed, exp.Alias) and isinstance(packed.parent, exp.Select):
+            others = [it for it in packed.parent.expressions if it is not packed]
+            fields = [exp.alias_(entry.expression, entry.this) for entry in struct.expressions]
+            packed.parent.set("expressions", others + fields)
+    for applied in list(query.find_all(exp.Transform)):
+        body, arguments = applied.expression.this, applied.expression.expressions
+        if isinstance(body, exp.Dot):  # list_transform(series, lambda bar: bar.close)
+            applied.replace(exp.column(body.expression))
+        elif len(arguments) == 2:  # list_transform(ts, lambda entry, i: high[i] - low[i])
+            applied.replace(body)
+    for column in query.find_all(exp.Column):
+        flag = column.find_ancestor(exp.Alias, exp.Select)
+        if column.table == "_scope" and isinstance(
+            flag, exp.Alias
+        ):  # is_lookback: which rows to build, not what is in them
+            flag.set("this", exp.null())
+    return query
 
 
 def _values_only(query: exp.Expr) -> exp.Expr:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -32,7 +31,6 @@ _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, h
 _PIECE_ROWS = 200_000
 _MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew; beyond, all is built anew
 _LISTED_SYMBOLS = 20
-_LONG_SERIES = 5000  # sessions
 _BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
 _JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
 
@@ -254,23 +252,26 @@ def _find_scope(
         """
         _list_series(connection, together)
     else:
-        _list_series(connection, _restarts(connection, model, lake.newest(model.table, "ts")))
+        _list_series(connection, _restarts(connection, model))
     return True
 
 
-def _restarts(connection: DuckDBPyConnection, model: Model, newest: datetime | None) -> str:
+def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
     """SQL of the series with first changes: from when on each is read, and from which row its recursions go on."""
     reaches = ", ".join(
         f"('{interval}', {bars}, {int(model.lookback / bars * _DAYS_A_SESSION) + _SPARE_DAYS})"
         for interval, bars in _BARS_A_DAY.items()
     )
+    (since,) = _row(connection, "select min(first_ts) from first_changes")
+    newest = "null"
+    if since is not None:
+        newest = f"(select max(ts) from {_first_upstream(model)} where ts >= {literal(since)})"
     connection.execute(f"""
         create or replace temp table reached as
         select *, if(first_ts = {_BEGINNING}, first_ts, first_ts - to_days(reach)) as reach_ts
         from first_changes
         inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
     """)
-    days = "1" if newest is None else f"greatest(date_diff('day', first_ts, timestamptz {literal(newest)}), 1)"
     last_rows, counted = [], _first_upstream(model) if model.sparse else "stored"
     for interval in _BARS_A_DAY:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
@@ -291,7 +292,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model, newest: datetime | N
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 4 + bars_a_day * if(is_warm, {days}, {_LONG_SERIES})
+            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)

@@ -33,6 +33,7 @@ _CONFIGURATION = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # as Delta has it
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.python.daemon.module": "lake.spark_worker",
     "spark.log.level": "ERROR",
     "spark.ui.showConsoleProgress": "false",
 }

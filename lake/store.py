@@ -286,11 +286,6 @@ class Lake:
         """Names of a table's columns."""
         return [field.name for field in self._table(table).schema().fields]
 
-    def newest(self, table: str, column: str) -> Any:
-        """Greatest value of a column, from the table's own statistics; None where it has no rows."""
-        files = pa.table(self._table(table).get_add_actions(flatten=True))
-        return pc.max(files[f"max.{column}"]).as_py() if files.num_rows else None
-
     def partitions(self, table: str) -> list[dict[str, str]]:
         """Values of the partition columns, of each partition that has rows."""
         return self._table(table).partitions()

@@ -13,8 +13,8 @@ _TESTED = "tested"
 def untested(connection: DuckDBPyConnection, lake: Lake, table: str, now: Snapshot) -> str:
     """Condition on the rows of a table that its tests have yet to read; all where nobody can say which these are.
 
-    Slices are whole ranges of time of a series, with what lies ten days around them: a test of unique keys finds the row
-    that was there before, and one that compares neighbours finds these.
+    Slices are ranges of time of a series, with what lies ten days around: a test of unique keys finds the row that was
+    there before, and one that compares neighbours finds these.
     """
     tested = lake.read_note(table).get(_TESTED)
     if tested is None:

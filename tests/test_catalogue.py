@@ -109,6 +109,38 @@ def test_lineage_goes_through_lists_names_and_stars() -> None:
     }
 
 
+def test_lineage_goes_through_lists_of_structs_and_back_to_rows() -> None:
+    sql = """
+        with bars as (
+            select upstream.*, upstream.ts < _scope.first_ts as is_lookback
+            from market.bars as upstream join _scope on upstream.symbol = _scope.symbol
+        ),
+        packed as (
+            select symbol, list_transform(series, lambda bar: bar.ts) as ts,
+                list_transform(series, lambda bar: bar.high) as high,
+                list_transform(series, lambda bar: bar.close) as close
+            from (
+                select symbol, list_sort(list({'ts': ts, 'high': high, 'close': close})) as series
+                from bars group by symbol
+            )
+        ),
+        counted as (select symbol, count(*) filter (where is_lookback) as lookback from bars group by symbol),
+        computed as (
+            select symbol, ts,
+                list_transform(ts, lambda entry, i: case when high[i] > close[i] then high[i] end) as top,
+                rolling_mean(close, 5, lookback) as sma_5
+            from packed inner join counted using (symbol)
+        )
+        select symbol, unnest(columns(* exclude (symbol))) from computed
+    """
+    assert column_lineage(sql, BARS) == {
+        "symbol": [("market/bars", "symbol")],
+        "ts": [("market/bars", "ts")],
+        "top": [("market/bars", "close"), ("market/bars", "high")],
+        "sma_5": [("market/bars", "close")],
+    }
+
+
 @pytest.mark.parametrize("sql", ["select from where", "select 1 as a union all by name select 2 as a"])
 def test_sql_beyond_the_parser_has_no_lineage_and_says_so(sql: str) -> None:
     with pytest.raises(ValueError, match="no column lineage"):

@@ -20,6 +20,8 @@ import talib
 from deltalake import DeltaTable
 
 from lake.calendars import write_sessions
+from lake.column_lineage import column_lineage
+from lake.dictionary import dictionary, incomplete
 from lake.ingest import ingest, ingest_source, write_instruments
 from lake.settings import Settings
 from lake.sources import EMBEDDED
@@ -479,6 +481,63 @@ def test_each_generic_test_finds_what_it_is_there_for(project: Project, tmp_path
     }
     spoiled.printed("source", "freshness", fails=True)
     assert {it["status"] for it in spoiled.artifact("sources")["results"]} == {"error"}
+
+
+def test_the_how_to_for_a_new_indicator_is_right_to_the_letter(project: Project, tmp_path: Path) -> None:
+    page = (PROJECT.parent / "docs" / "indicators.md").read_text()
+    how_to = page[page.index("## Add an indicator") : page.index("## Ask dbt")]
+    shutil.copytree(PROJECT, tmp_path / PROJECT.name, ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(project.home, tmp_path / "home")
+    for file, block in re.findall(
+        r"`(dbt_project/[\w/.]+)`[^`]*(?:`[^`\n]+`[^`]*)*?```diff\n(.*?)```", how_to, re.DOTALL
+    ):
+        before = "".join(f"{line[1:]}\n" for line in block.splitlines() if line[0] == " ")
+        after = "".join(f"{line[1:]}\n" for line in block.splitlines())
+        text = (tmp_path / file).read_text()
+        assert text.count(before) == 1, file
+        (tmp_path / file).write_text(text.replace(before, after))
+    (command,) = re.findall(r"```\n\.venv/bin/dbt (.*?)\n```", how_to)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dbt"), *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "LAKEHOUSE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    built = Project(tmp_path / "home", tmp_path / PROJECT.name / "target")
+    bars = dict(symbols_of(built.table("market/bars")))
+    for symbol, rows in symbols_of(built.table("market/indicators")):
+        np.testing.assert_allclose(rows["sma_30"], talib.SMA(bars[symbol]["close_adj"], 30), rtol=1e-9)
+    entries = dictionary(built.artifact("manifest"))
+    assert [it["formula"] for it in entries if it["column"] == "sma_30"] == ["mean of the last 30 closes"]
+    assert incomplete(entries) == []
+    guard = "test.lakehouse.indicators_null_only_in_warmup"
+    (checked,) = (it for it in built.artifact("run_results")["results"] if it["unique_id"].startswith(guard))
+    assert checked["status"] == "pass"
+    assert "bar_number >= 30" in checked["compiled_code"]
+
+
+def test_every_indicator_and_feature_has_a_complete_entry_in_the_dictionary(project: Project) -> None:
+    assert incomplete(dictionary(project.artifact("manifest"))) == []
+
+
+def test_a_column_knows_the_columns_that_it_comes_from(project: Project) -> None:
+    manifest = project.artifact("manifest")
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    tables = {f"{it['schema']}/{it['name']}": list(it["columns"]) for it in (*models, *manifest["sources"].values())}
+    found = {}
+    for name in (*MODELS, *FINDINGS):
+        compiled = project.target / "compiled" / "lakehouse" / "models" / f"{name}.sql"
+        found[name] = column_lineage(compiled.read_text(), tables)
+        assert set(found[name]) == set(tables[name])
+    indicators = found["market/indicators"]
+    assert indicators["rsi_14"] == indicators["ema_200"] == [("market/bars", "close_adj")]
+    assert indicators["obv"] == [("market/bars", "close_adj"), ("market/bars", "volume")]
+    assert indicators["atr_14"] == [("market/bars", f"{price}_adj") for price in ("close", "high", "low")]
+    assert found["market/bars"]["adj_factor"] == [("raw/bars", "adj_close"), ("raw/bars", "close")]
+    assert ("market/indicators", "rsi_14") in found["market/features"]["rsi_14_centered"]
 
 
 def test_sources_that_have_ended_by_declaration_are_fresh(project: Project) -> None:

@@ -26,7 +26,7 @@
     left join known using (symbol, interval)
 "}) }}
 
--- Prices adjusted backwards: the newest bar of a series is as traded, and what went ex lowers or raises those before it.
+-- Prices adjusted backwards: the newest bar of a series is as traded, what went ex lowers or raises those before it.
 with bars as (
 
     select * from {{ scoped(ref('bars')) }}

@@ -51,7 +51,7 @@ known as (
         bars.*,
         timezone
     from bars
-    join calendars using (calendar)
+    inner join calendars using (calendar)
     where bars.ts >= first_session and bars.ts < last_session + interval 1 day
 
 ),
@@ -118,7 +118,7 @@ series as (
         min(starts_at) as starts_at,
         max(stops_at) as stops_at
     from days
-    join sessions
+    inner join sessions
         on days.calendar = sessions.calendar and days.day = sessions.ts
     where inside > 0
     group by all
@@ -126,7 +126,7 @@ series as (
 
 ),
 
-{%- set opening, closing = "greatest(opens_at, starts_at)", "least(closes_at, stops_at)" %}
+{% set opening, closing = "greatest(opens_at, starts_at)", "least(closes_at, stops_at)" %}
 -- Bars that a session's hours give, of the first and last session as far as the series reaches.
 expected as (
 
@@ -143,7 +143,7 @@ expected as (
                 + {{ bars_between('greatest(break_ends_at, starts_at)', closing, 'seconds') }}
         end as bigint) as expected
     from series
-    join sessions using (calendar)
+    inner join sessions using (calendar)
     where sessions.ts between first_session and last_session
 
 ),
@@ -207,4 +207,4 @@ select
     cast(year(day) as integer) as year
 from findings
 inner join {{ scope(ref('bars')) }} as scope using (symbol, interval)
-where day >= first_ts
+where day >= scope.first_ts

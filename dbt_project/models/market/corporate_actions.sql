@@ -1,5 +1,5 @@
--- All of a symbol, where its delivered actions change, one of them takes effect with a new bar, or the bars are more than
--- the next ones of one source without a step of adj_close / close, and without more decimals than those before.
+-- All of a symbol, where its delivered actions change, one of them takes effect with a new bar, or the bars are more
+-- than the next ones of one source without a step of adj_close / close, and without more decimals than those before.
 {{ config(unique_key=['symbol', 'interval', 'kind', 'ts'], changed_by={
     'raw/bars': "
         select symbol, interval, null as ts
@@ -39,7 +39,11 @@ delivered as (
         actions.*,
         'delivered' as origin
     from {{ ref('stg_corporate_actions') }} as actions
-    semi join (select symbol from {{ scope(ref('bars')) }} where interval = '1d') as scope using (symbol)
+    semi join (
+        select symbol
+        from {{ scope(ref('bars')) }}
+        where interval = '1d'
+    ) as scope using (symbol)
     left join instruments using (symbol)
     where actions.source in (coalesce(preferred_source, 'file'), 'file')
 
@@ -90,9 +94,9 @@ rounding as (
         source,
         count(*) as sessions,
         case
-            {% for decimals in range(7) %}
+            {%- for decimals in range(7) %}
             when bool_and(round(adj_close, {{ decimals }}) = adj_close) then {{ "%.7f" % (0.5 * 10 ** -decimals) }}
-            {% endfor %}
+            {%- endfor %}
             else 0
         end as largest_error
     from {{ scoped(ref('stg_bars')) }}
@@ -110,7 +114,7 @@ adjustments as (
         adj_close / close / lag(adj_close / close) over series as step,
         largest_error / adj_close + largest_error / lag(adj_close) over series + 1e-6 as tolerance
     from {{ scoped(ref('stg_bars')) }}
-    join rounding using (symbol, source)
+    inner join rounding using (symbol, source)
     where interval = '1d'
     window series as (partition by symbol, source order by ts)
 
@@ -150,7 +154,7 @@ implied as (
     where is_split or step > 1
     qualify dense_rank() over (
         partition by symbol
-        order by (source = preferred_source) desc nulls last, sessions desc, source
+        order by (source = preferred_source) desc nulls last, sessions desc, source asc
     ) = 1
 
 ),
@@ -161,7 +165,11 @@ candidates as (
     union all
     select *
     from implied
-    where symbol not in (select symbol from delivered where source <> 'file')
+    where symbol not in (
+        select delivered.symbol
+        from delivered
+        where delivered.source <> 'file'
+    )
 
 )
 
@@ -187,5 +195,5 @@ from candidates
 -- an action whose latest version has the value 0 is withdrawn
 qualify row_number() over (
     partition by symbol, kind, ts
-    order by origin = 'delivered' desc, ingested_at desc, source = 'file', source
+    order by origin = 'delivered' desc, ingested_at desc, source = 'file' asc, source asc
 ) = 1 and value > 0

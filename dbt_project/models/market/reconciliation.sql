@@ -62,7 +62,7 @@ shared as (
         ln(b.close / lag(b.close) over pair) as close_b,
         count(*) over (partition by a.symbol, a.interval, a.source, b.source, a.year) as bars_compared
     from candidates as a
-    join candidates as b
+    inner join candidates as b
         on a.symbol = b.symbol and a.interval = b.interval and a.ts = b.ts and a.source < b.source
     window pair as (partition by a.symbol, a.interval, a.source, b.source order by a.ts)
 
@@ -73,8 +73,8 @@ returns as (
     select
         shared.*,
         'adjusted_return_differs' as finding,
-        adj_a as value_a,
-        adj_b as value_b
+        shared.adj_a as value_a,
+        shared.adj_b as value_b
     from shared
 
     union all
@@ -82,10 +82,10 @@ returns as (
     select
         shared.*,
         'close_return_differs' as finding,
-        close_a as value_a,
-        close_b as value_b
+        shared.close_a as value_a,
+        shared.close_b as value_b
     from shared
-    where are_unadjusted
+    where shared.are_unadjusted
 
 ),
 
