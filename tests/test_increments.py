@@ -55,7 +55,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
     manifest = json.loads((folder / "manifest.json").read_text())
     nodes = manifest["nodes"] | manifest["sources"]
     results = json.loads((folder / "run_results.json").read_text())["results"]
-    return [_model(nodes, nodes[result["unique_id"]]) for result in results if result["unique_id"] in nodes]
+    return [_model(nodes, nodes[result["unique_id"]]) for result in results if result["unique_id"].startswith("model.")]
 
 
 def _model(nodes: dict[str, Any], node: dict[str, Any]) -> Model:
