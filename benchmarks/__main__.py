@@ -6,11 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, code_location, graph, indicators, ingest, spark, up
+from benchmarks import api, code_location, dbt_overhead, graph, indicators, ingest, spark, up
 from benchmarks.measure import Measure, machine
 
 MEASUREMENTS = {
-    "graph": graph.run,  # builds what the next three use
+    "graph": graph.run,  # builds what the next four use
+    "dbt_overhead": dbt_overhead.run,
     "code_location": code_location.run,
     "api": api.run,
     "up": up.run,

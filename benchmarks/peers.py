@@ -101,8 +101,8 @@ def _of_talib(bars: Columns) -> Columns:
         "parkinson_vol_20": np.sqrt(ta.SMA(span, 20) / (4 * np.log(2))) * scale,
         "garman_klass_vol_20": np.sqrt(ta.SMA(0.5 * span - (2 * np.log(2) - 1) * body, 20)) * scale,
         "drawdown": close / np.maximum.accumulate(close) - 1,
-        "price_zscore_20": (close - middle) / ta.STDDEV(close, 20),
-        "volume_zscore_20": (volume - ta.SMA(volume, 20)) / ta.STDDEV(volume, 20),
+        "price_zscore_20": (close - middle) / (ta.STDDEV(close, 20) * np.sqrt(20 / 19)),
+        "volume_zscore_20": (volume - ta.SMA(volume, 20)) / (ta.STDDEV(volume, 20) * np.sqrt(20 / 19)),
         "beta_60": (ta.SMA(own * index, 60) - ta.SMA(own, 60) * mean_index) / ta.VAR(index, 60),
         "corr_60": ta.CORREL(own, index, 60),
     }
@@ -207,8 +207,8 @@ def _of_pandas(bars: pd.DataFrame) -> pd.DataFrame:
             "parkinson_vol_20": np.sqrt(span.rolling(20).mean() / (4 * np.log(2))) * scale,
             "garman_klass_vol_20": np.sqrt((0.5 * span - (2 * np.log(2) - 1) * body).rolling(20).mean()) * scale,
             "drawdown": close / close.cummax() - 1,
-            "price_zscore_20": (close - middle) / deviation,
-            "volume_zscore_20": (volume - volume.rolling(20).mean()) / volume.rolling(20).std(ddof=0),
+            "price_zscore_20": (close - middle) / close.rolling(20).std(),
+            "volume_zscore_20": (volume - volume.rolling(20).mean()) / volume.rolling(20).std(),
             "beta_60": market.cov(index) / index.rolling(60).var(),
             "corr_60": market.corr(index),
         }
@@ -249,7 +249,8 @@ def _steps() -> dict[str, pl.Expr]:
         "parkinson": ((high / low).log() ** 2).rolling_mean(20),
         "volume_mean": pl.col("volume").rolling_mean(20),
         "volume_sum": pl.col("volume").rolling_sum(20),
-        "volume_deviation": pl.col("volume").rolling_std(20, ddof=0),
+        "volume_deviation": pl.col("volume").rolling_std(20),
+        "sample_deviation": close.rolling_std(20),
         "adl": ((2 * close - high - low) / (high - low) * pl.col("volume")).cum_sum(),
     }
 
@@ -324,7 +325,7 @@ def _results() -> dict[str, pl.Expr]:
         "mfi_14": 100 * pl.col("inflow") / (pl.col("inflow") + pl.col("outflow")),
         "parkinson_vol_20": (pl.col("parkinson") / (4 * np.log(2)) * YEAR).sqrt(),
         "garman_klass_vol_20": (pl.col("garman_klass") * YEAR).sqrt(),
-        "price_zscore_20": (close - middle) / deviation,
+        "price_zscore_20": (close - middle) / pl.col("sample_deviation"),
         "volume_zscore_20": (pl.col("volume") - pl.col("volume_mean")) / pl.col("volume_deviation"),
     }
 

@@ -5,6 +5,7 @@ model to the version that dbt has just written. With the variable `as_of` the sn
 """
 
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -17,8 +18,9 @@ from lake import duck
 from lake.derived import register_functions
 from lake.increments import DuplicateKeysError, Engine, Model, build
 from lake.settings import get_settings
-from lake.store import Lake
+from lake.store import Lake, Snapshot
 from lake.tables import TABLES
+from lake.untested import remember_tested, untested
 
 
 class Plugin(BasePlugin):
@@ -28,6 +30,8 @@ class Plugin(BasePlugin):
         """Take from the profile the time `as_of` which the lake is shown; empty: now."""
         as_of = plugin_config.get("as_of")
         self._as_of: datetime | None = duck.utc_time(as_of) if as_of else None
+        self._predicates: dict[tuple[str, Snapshot], str] = {}  # of untested rows
+        self._asking = Lock()
         self._engine: Engine | None = None
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
@@ -59,13 +63,15 @@ class Plugin(BasePlugin):
         cursor.execute("set timezone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """Bring a model's lake table up to date and show the new version under its name.
+        """What macros ask for; `location.path` names the lake table, `location.format` what to do with it.
 
         Parameters
         ----------
-        target_config : `location.path` names the lake table (`market/bars`); the dictionary `config` has the other
-            attributes of :class:`lake.increments.Model`, and `rows` and `slices` are set to the numbers of what was
-            written.
+        target_config : of the dictionary `config` macros read the result.
+            `build` : bring the table up to date; `config` has the other attributes of :class:`lake.increments.Model`,
+            and `rows` and `slices` become the numbers of what was written.
+            `untested` : `predicate` becomes the condition on the rows that tests have to read.
+            `tested` : remember that all tests of the table have passed.
 
         Raises
         ------
@@ -73,6 +79,23 @@ class Plugin(BasePlugin):
         """
         assert target_config.location is not None
         table, config = target_config.location.path, target_config.config
+        if target_config.location.format == "build":
+            self._build(table, config)
+        elif table in self._snapshots and self._as_of is None:
+            if target_config.location.format == "untested":
+                config["predicate"] = self._untested(table)
+            else:
+                remember_tested(self._lake, table, self._snapshots[table])
+
+    def _untested(self, table: str) -> str:
+        with self._asking, self._connection.cursor() as cursor:
+            self.configure_cursor(cursor)
+            known = table, self._snapshots[table]
+            if known not in self._predicates:
+                self._predicates[known] = untested(cursor, self._lake, *known)
+            return self._predicates[known]
+
+    def _build(self, table: str, config: dict[str, Any]) -> None:
         if self._as_of is not None:
             raise DbtRuntimeError(f"{table} as of {self._as_of} is not written: the lake keeps what is known now")
         model = Model(table=table, **config)

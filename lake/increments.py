@@ -28,8 +28,8 @@ _BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
 _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
-_PIECE_ROWS = 500_000
-_MOST_COMPARED_ROWS = 4 * _PIECE_ROWS  # of an upstream that was written anew; beyond, all is built anew
+_PIECE_ROWS = 200_000
+_MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew; beyond, all is built anew
 _LISTED_SYMBOLS = 20
 _BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
 _JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
@@ -262,6 +262,10 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
         f"('{interval}', {bars}, {int(model.lookback / bars * _DAYS_A_SESSION) + _SPARE_DAYS})"
         for interval, bars in _BARS_A_DAY.items()
     )
+    (since,) = _row(connection, "select min(first_ts) from first_changes")
+    newest = "null"
+    if since is not None:
+        newest = f"(select max(ts) from {_first_upstream(model)} where ts >= {literal(since)})"
     connection.execute(f"""
         create or replace temp table reached as
         select *, if(first_ts = {_BEGINNING}, first_ts, first_ts - to_days(reach)) as reach_ts
@@ -288,7 +292,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, now()), 1), 5000)
+            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _COMMIT_ATTEMPTS = 8
 _RECENT_COMMITS = 5
+_ROW_GROUP = 64 * 1024  # rows; a few symbols of a long table are read without the others
 _NOTE = "_note.json"  # no reader and no vacuum of Delta minds a file whose name begins so
 # The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -342,6 +343,7 @@ class Lake:
             data,
             configuration=_CONFIGURATION,
             storage_options=self.storage_options,
+            writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
             commit_properties=CommitProperties(
                 custom_metadata=dict(metadata or {}), max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0
             ),

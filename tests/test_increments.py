@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from duckdb import DuckDBPyConnection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lake import increments
@@ -55,7 +55,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
     manifest = json.loads((folder / "manifest.json").read_text())
     nodes = manifest["nodes"] | manifest["sources"]
     results = json.loads((folder / "run_results.json").read_text())["results"]
-    return [_model(nodes, nodes[result["unique_id"]]) for result in results]
+    return [_model(nodes, nodes[result["unique_id"]]) for result in results if result["unique_id"].startswith("model.")]
 
 
 def _model(nodes: dict[str, Any], node: dict[str, Any]) -> Model:
@@ -83,7 +83,7 @@ class Market:
 
     def __init__(self, folder: Path, models: list[Model], engine: DuckDBPyConnection) -> None:
         self.connection = engine
-        self.lake, self.models, self.sessions = Lake(str(folder)), models, SESSIONS
+        self.lake, self.models, self.sessions, self.hour = Lake(str(folder)), models, SESSIONS, 0
         self._prices = {symbol: walk(symbol, SESSIONS + 100, START, seed=n) for n, symbol in enumerate(SERIES)}
         for table in TABLES:
             if table.startswith("raw/"):
@@ -197,6 +197,30 @@ class Market:
             row |= {"ts": bar["ts"], "rule": "jump", "reason": "It jumps.", "flagged_at": LEARNED}
             self.lake.append("raw/flags", pa.Table.from_pylist([row], RAW_FLAGS.schema))
 
+    def hours(self, symbol: str, number: int) -> None:
+        """The next hourly bars."""
+        first = pd.Timestamp("2022-03-01T14:30Z") + pd.Timedelta(hours=self.hour)
+        bars = self._prices[symbol].iloc[self.hour :][:number]
+        self.learn(bars.assign(interval="1h", ts=pd.date_range(first, periods=len(bars), freq="h")))
+        self.hour += number
+
+    def news(self, symbol: str, at: float) -> None:
+        """A headline in the evening of a session."""
+        for ts in self.bars(symbol, 0, self.sessions)["ts"].iloc[int(at * (self.sessions - 1)) :][:1]:
+            row = {"symbol": symbol, "ts": ts + pd.Timedelta(hours=22), "id": str(ts), "headline": "Shares plunge"}
+            self._append("raw/news", row | {"source": "news"})
+
+    def release(self, series: str, at: float, value: float) -> None:
+        """A value of the month before is published, or revised; where the source is silent it says not when."""
+        ts = self.bars("AAPL", 0, self.sessions)["ts"].iloc[int(at * (self.sessions - 1))]
+        row = {"series": series, "ts": ts.replace(day=1) - pd.DateOffset(months=1), "value": value}
+        is_dated = series != "PN01273PM"
+        self._append("raw/macro", row | {"source": "fred", "released_at": ts} if is_dated else row | {"source": "bcrp"})
+
+    def _append(self, table: str, row: dict[str, Any]) -> None:
+        learned = {"batch_id": f"batch-{self.lake.version(table):03}", "ingested_at": LEARNED}
+        self.lake.append(table, pa.Table.from_pylist([row | learned], TABLES[table].schema))
+
     def compact(self, table: str) -> None:
         """Small files become one."""
         if self.lake.exists(table):
@@ -250,6 +274,14 @@ EVENTS = st.one_of(
     st.builds(lambda symbol: lambda it: it.split(symbol), SYMBOLS),
     st.builds(lambda n: lambda it: it.skip(n), st.sampled_from([1, 30])),
     st.builds(lambda *of: lambda it: it.flag(*of), SYMBOLS, PLACES),
+    st.builds(lambda *of: lambda it: it.hours(*of), st.sampled_from(["AAPL", "SP500"]), st.sampled_from([1, 60])),
+    st.builds(lambda *of: lambda it: it.news(*of), SYMBOLS, PLACES),
+    st.builds(
+        lambda *of: lambda it: it.release(*of),
+        st.sampled_from(["FEDFUNDS", "CPIAUCSL", "PN01273PM"]),
+        PLACES,
+        st.sampled_from([2.0, 3.0]),
+    ),
     st.builds(
         lambda table: lambda it: it.compact(table),
         st.sampled_from(["raw/bars", *(f"market/{name}" for name in MODELS)]),
@@ -257,8 +289,14 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=3, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=2, max_size=3))
+@example(
+    steps=[
+        [lambda it: it.hours("AAPL", 60), lambda it: it.release("CPIAUCSL", 0.1, 2.0)],
+        [lambda it: it.hours("AAPL", 1), lambda it: it.news("IBM", 0.95), lambda it: it.release("FEDFUNDS", 0.95, 3.0)],
+    ]
+)
 def test_increments_give_what_a_full_build_gives(
     opened: Path, models: list[Model], engine: DuckDBPyConnection, steps: list[list[Callable[[Market], None]]]
 ) -> None:
