@@ -12,11 +12,12 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
+from deltalake.exceptions import DeltaError
 from duckdb import DuckDBPyConnection
 
 from lake import duck
 from lake.derived import register_functions
-from lake.increments import DuplicateKeysError, Engine, Model, build
+from lake.increments import DuplicateKeysError, Engine, Model, OvertakenError, build
 from lake.settings import get_settings
 from lake.store import Lake, Snapshot
 from lake.tables import TABLES
@@ -68,8 +69,9 @@ class Plugin(BasePlugin):
         Parameters
         ----------
         target_config : of the dictionary `config` macros read the result.
-            `build` : bring the table up to date; `config` has the other attributes of :class:`lake.increments.Model`,
-            and `rows` and `slices` become the numbers of what was written.
+            `build` : bring the table up to date; `config` has, as `model`, the other attributes of
+            :class:`lake.increments.Model`, and `full_refresh`; `rows`, `removed` and `slices` become the numbers of
+            what was written.
             `untested` : `predicate` becomes the condition on the rows that tests have to read.
             `tested` : remember that all tests of the table have passed.
 
@@ -98,15 +100,16 @@ class Plugin(BasePlugin):
     def _build(self, table: str, config: dict[str, Any]) -> None:
         if self._as_of is not None:
             raise DbtRuntimeError(f"{table} as of {self._as_of} is not written: the lake keeps what is known now")
-        model = Model(table=table, **config)
+        model = Model(table=table, **config["model"])
         with self._connection.cursor() as cursor:
             self.configure_cursor(cursor)
             try:
-                written = build(cursor, self._lake, model, self._snapshots, self._engine)
-            except (duckdb.Error, DuplicateKeysError) as error:
+                options = {"engine": self._engine, "full_refresh": config["full_refresh"]}
+                written = build(cursor, self._lake, model, self._snapshots, **options)
+            except (duckdb.Error, DeltaError, DuplicateKeysError, OvertakenError) as error:
                 raise DbtRuntimeError(str(error)) from error
-            config["rows"], config["slices"] = written.rows, written.slices
-            snapshot = self._lake.snapshot(table)
+            config |= written._asdict()
+            snapshot = self._lake.snapshot(table, written.version)
             assert snapshot is not None
             if snapshot != self._snapshots.get(table):
                 self._snapshots[table] = snapshot

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from duckdb import DuckDBPyConnection
 
@@ -16,9 +17,10 @@ def register_functions(connection: DuckDBPyConnection) -> None:
 
 
 def functions_source() -> str:
-    """Source text of these functions: what it says, the rows of a model follow from."""
+    """Source text of these functions, and the packages that they call: what a model's rows follow from, too."""
     modules = (list_functions, lists, recursion, windows, calendars, sentiment)
-    return "".join(inspect.getsource(module) for module in modules)
+    packages = (f"{name} {version(name)}\n" for name in ("numpy", "scipy", "vaderSentiment"))
+    return "".join([*packages, *map(inspect.getsource, modules)])
 
 
 def define_models(connection: DuckDBPyConnection, queries: Mapping[str, str]) -> None:

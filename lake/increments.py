@@ -8,10 +8,10 @@ and the fingerprint of the SQL. Rows that follow from neither are never read.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -24,12 +24,15 @@ from lake.inventory import read_log
 from lake.slices import changed_keys, predicates
 from lake.store import Lake, Snapshot
 
+_REVISION = 1  # of this module: with another one all tables are built anew
+_ATTEMPTS = 5  # of a build beside other writers
+_TRANSPARENT = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # operations that leave rows as they are
 _BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
 _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
 _PIECE_ROWS = 200_000
-_MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew; beyond, all is built anew
+_MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew, or in scope; beyond, all is built anew
 _LISTED_SYMBOLS = 20
 _BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
 _JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
@@ -42,10 +45,9 @@ class Model:
     Attributes
     ----------
     table : lake table that it makes.
-    sql : gives the rows of the table; of those in scope, if there is `changed_by`.
+    sql : gives the rows of the table that are in scope.
     columns : name and SQL type of the columns in its contract.
     key, partition_by : of the table.
-    upstreams : lake tables that it reads.
     changed_by, lookback, warm, across_symbols, sparse : its config, see macros/scope.sql.
     """
 
@@ -53,9 +55,8 @@ class Model:
     sql: str
     columns: Mapping[str, str]
     key: Sequence[str]
+    changed_by: Mapping[str, str]
     partition_by: Sequence[str] = ()
-    upstreams: Sequence[str] = ()
-    changed_by: Mapping[str, str] = field(default_factory=dict)
     lookback: int = 0
     warm: str = "true"
     across_symbols: bool = False
@@ -64,15 +65,30 @@ class Model:
     @property
     def fingerprint(self) -> str:
         """Changes with whatever the rows follow from besides the upstreams: SQL, macros, variables, list functions."""
-        return hashlib.sha256((json.dumps(asdict(self)) + functions_source()).encode()).hexdigest()
+        return hashlib.sha256(f"{_REVISION}{json.dumps(asdict(self))}{functions_source()}".encode()).hexdigest()
 
 
 class Written(NamedTuple):
-    """What a build has written: rows and slices, none where nothing changed, and the version that is now the newest."""
+    """What a build has done.
+
+    Attributes
+    ----------
+    version : of the table that is up to date.
+    rows, slices : that were written; none where nothing changed.
+    removed : rows whose keys are gone; a full build does not look for them.
+    """
 
     version: int
     rows: int
     slices: int
+    removed: int = 0
+
+
+class OvertakenError(RuntimeError):
+    """Other writers of the table were faster, again and again; nothing is written."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(f"{model.table} is left as it is: {_ATTEMPTS} times another writer was faster")
 
 
 class DuplicateKeysError(ValueError):
@@ -92,8 +108,11 @@ class Engine(Protocol):
     def computed(self, model: Model, sql: str, relations: Mapping[str, pa.Table]) -> AbstractContextManager[str]:
         """Compute a query that reads these relations, too; while it lasts, SQL by which DuckDB reads the result."""
 
-    def write_whole(self, model: Model, metadata: Mapping[str, str]) -> Written:
-        """Make all rows that the model gives its table, in one commit that says `metadata`."""
+    def write_whole(self, model: Model, stored: Snapshot | None, metadata: Mapping[str, str]) -> Written | None:
+        """Make all rows that the model gives its table, in one commit upon `stored` that says `metadata`.
+
+        None where another writer was first.
+        """
 
 
 def build(
@@ -101,34 +120,58 @@ def build(
     lake: Lake,
     model: Model,
     snapshots: Mapping[str, Snapshot],
+    *,
     engine: Engine | None = None,
+    full_refresh: bool = False,
 ) -> Written:
     """Bring a model's table up to date with its upstreams, in one commit or, where nothing changes, in none.
+
+    Where another writer of the table is faster, what there is to do is found out anew.
 
     Parameters
     ----------
     connection : shows the upstreams; no other thread works on it.
     snapshots : of each upstream, the one that `connection` shows.
     engine : shows the same and computes the model; default: `connection` itself does.
+    full_refresh : build all of it anew, whatever it was built from.
 
     Raises
     ------
     DuplicateKeysError : two rows have the same key.
+    OvertakenError : another writer was faster each time.
     """
-    upstreams = {table: snapshots[table] for table in model.changed_by or model.upstreams}
+    for _ in range(_ATTEMPTS):
+        stored = lake.snapshot(model.table)
+        written = _build_upon(connection, lake, model, stored, snapshots, engine=engine, full_refresh=full_refresh)
+        if written is not None:
+            return written
+    raise OvertakenError(model)
+
+
+def _build_upon(
+    connection: DuckDBPyConnection,
+    lake: Lake,
+    model: Model,
+    stored: Snapshot | None,
+    snapshots: Mapping[str, Snapshot],
+    *,
+    engine: Engine | None,
+    full_refresh: bool,
+) -> Written | None:
+    """Bring the table from this state up to date; None where that is not its newest state any more."""
+    upstreams = {table: snapshots[table] for table in model.changed_by}
     metadata = {_BUILT_FROM: json.dumps({"fingerprint": model.fingerprint, "upstreams": upstreams})}
-    stored = lake.snapshot(model.table)
-    last = _last_build(lake, model) if stored is not None else None
+    last = None if stored is None or full_refresh else _last_build(lake, model, stored)
     if stored is None or last is None:
-        return _write_whole(connection, lake, model, metadata, engine)
-    if last.upstreams == upstreams:
+        return _write_whole(connection, lake, model, stored, metadata, engine=engine)
+    if last.upstreams == upstreams or _is_ahead(lake, last.upstreams, upstreams):
         return Written(stored.version, 0, 0)
     connection.execute(f"create or replace temp view stored as {duck.scan(lake, model.table, stored.version)}")
     if not _find_scope(connection, lake, model, last.upstreams, upstreams):
-        return _write_whole(connection, lake, model, metadata, engine)
+        return _write_whole(connection, lake, model, stored, metadata, engine=engine)
     written = _write_changes(connection, lake, model, stored, metadata, engine=engine)
-    if not written.rows:  # no commit says so, and next time nobody need look at these changes again
-        lake.write_note(model.table, up_to_date={"version": last.version, "upstreams": upstreams})
+    if written and not written.slices:  # no commit says so, and next time nobody need look at these changes again
+        lake.write_note(model.table, up_to_date={"snapshot": (stored.id, last.version), "upstreams": upstreams})
     return written
 
 
@@ -179,16 +222,27 @@ class _LastBuild(NamedTuple):
     upstreams: dict[str, Snapshot]
 
 
-def _last_build(lake: Lake, model: Model) -> _LastBuild | None:
-    """What the table follows from; None where it follows from other SQL, or nobody knows."""
+def _last_build(lake: Lake, model: Model, stored: Snapshot) -> _LastBuild | None:
+    """What the table follows from; None where that is other SQL, or somebody else has written since."""
     for commit in lake.history(model.table):
-        if _BUILT_FROM in commit:
+        version = commit["version"]
+        if version <= stored.version and _BUILT_FROM in commit:
             built_from, checked = json.loads(commit[_BUILT_FROM]), lake.read_note(model.table).get("up_to_date", {})
             if built_from["fingerprint"] != model.fingerprint:
                 return None
-            upstreams = (checked if checked.get("version") == commit["version"] else built_from)["upstreams"]
-            return _LastBuild(commit["version"], {table: Snapshot(*it) for table, it in upstreams.items()})
+            upstreams = (checked if checked.get("snapshot") == [stored.id, version] else built_from)["upstreams"]
+            return _LastBuild(version, {table: Snapshot(*it) for table, it in upstreams.items()})
+        if version <= stored.version and commit["operation"] not in _TRANSPARENT:
+            return None
     return None
+
+
+def _is_ahead(lake: Lake, then: Mapping[str, Snapshot], now: Mapping[str, Snapshot]) -> bool:
+    """Whether the table follows from newer upstreams already: a build that began later was done earlier."""
+    return all(
+        then[table].id == snapshot.id and snapshot.version <= then[table].version <= (lake.version(table) or 0)
+        for table, snapshot in now.items()
+    )
 
 
 def _find_scope(
@@ -198,9 +252,7 @@ def _find_scope(
     then: Mapping[str, Snapshot],
     now: Mapping[str, Snapshot],
 ) -> bool:
-    """Fill the table `series` with those that may have changed; False where that is everything."""
-    if not model.changed_by:
-        return True
+    """Fill the table `series` with those that may have changed; False where it is as well to build everything."""
     connection.execute("""
         create or replace temp table reported (symbol varchar, interval varchar, ts timestamp with time zone)
     """)
@@ -253,7 +305,26 @@ def _find_scope(
         _list_series(connection, together)
     else:
         _list_series(connection, _restarts(connection, model))
-    return True
+    return not _is_large(connection, lake, model, now)
+
+
+def _is_large(connection: DuckDBPyConnection, lake: Lake, model: Model, now: Mapping[str, Snapshot]) -> bool:
+    """Whether what is in scope would not fit into memory, or is most of the table: then a full build is as quick."""
+    (pieces,) = _row(connection, "select count(distinct piece) from series")
+    if pieces < 2 and not model.across_symbols:
+        return False
+    first = next(iter(model.changed_by))
+    (rows,) = _row(
+        connection,
+        f"""
+        select count(*)
+        from {duck.relation(first)} as upstream
+        inner join series on upstream.symbol = series.symbol and upstream.interval = series.interval
+        where upstream.ts >= series.first_ts and {_bounds(connection, "from series", "upstream", "first_ts")}
+        """,
+    )
+    most = max(_PIECE_ROWS, lake.row_count(first, now[first].version) // 2)
+    return bool(rows > min(most, _MOST_COMPARED_ROWS))
 
 
 def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
@@ -339,9 +410,6 @@ def _list_series(connection: DuckDBPyConnection, series: str) -> None:
 
 def _pieces(connection: DuckDBPyConnection, model: Model, has_state: bool) -> Iterator[str]:
     """SQL of each piece of `series`, to be run before the next one is asked for."""
-    if not model.changed_by:
-        yield model.sql
-        return
     for (piece,) in connection.execute("select distinct piece from series order by piece").fetchall():
         connection.execute(f"create or replace temp table _scope as from series where piece = {piece}")
         if has_state:
@@ -383,18 +451,22 @@ def _bounds(connection: DuckDBPyConnection, series: str, alias: str, low: str, h
 
 
 def _write_whole(
-    connection: DuckDBPyConnection, lake: Lake, model: Model, metadata: Mapping[str, str], engine: Engine | None
-) -> Written:
+    connection: DuckDBPyConnection,
+    lake: Lake,
+    model: Model,
+    stored: Snapshot | None,
+    metadata: Mapping[str, str],
+    *,
+    engine: Engine | None,
+) -> Written | None:
     """Replace the table in one commit, piece after piece: the next one is computed while one is written."""
     if engine:
-        return engine.write_whole(model, metadata)
-    if model.changed_by:
-        _list_everything(connection, model)
-        connection.execute("create or replace temp table _scope as from series where false")
-        state = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in model.columns.items())
-        connection.execute(f"create or replace temp view _stored_state as select {state} where false")
+        return engine.write_whole(model, stored, metadata)
+    _list_everything(connection, model)
+    connection.execute("create or replace temp table _scope as from series where false")
+    state = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in model.columns.items())
+    connection.execute(f"create or replace temp view _stored_state as select {state} where false")
     schema = connection.execute(f"from ({model.sql}) limit 0").to_arrow_table().schema
-    written = 0
 
     def pieces() -> Iterator[pa.Table]:
         for sql in _pieces(connection, model, has_state=False):
@@ -403,15 +475,29 @@ def _write_whole(
             _refuse_duplicates(connection, model)
             yield piece
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal written
-        for piece in _ahead(pieces()):
-            written += piece.num_rows
-            yield from piece.to_batches()
+    rows = _Counted(schema, (batch for piece in _ahead(pieces()) for batch in piece.to_batches()))
+    version = stored.version if stored else None
+    if not lake.replace_at(model.table, rows.reader, version, model.partition_by, metadata):
+        return None
+    return Written(next_version(stored), rows.count, 1)
 
-    rows = pa.RecordBatchReader.from_batches(schema, batches())
-    version = lake.replace(model.table, rows, None, model.partition_by, metadata)
-    return Written(version, written, 1)
+
+class _Counted:
+    """Batches of rows, to be read once, and how many rows were read."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self.count = 0
+        self.reader = pa.RecordBatchReader.from_batches(schema, self._read(batches))
+
+    def _read(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.count += batch.num_rows
+            yield batch
+
+
+def next_version(stored: Snapshot | None) -> int:
+    """The version that a commit upon this state makes."""
+    return stored.version + 1 if stored else 0
 
 
 def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -431,9 +517,13 @@ def _write_changes(
     metadata: Mapping[str, str],
     *,
     engine: Engine | None,
-) -> Written:
+) -> Written | None:
     """Write the slices in which the rows of `series` are not those that are stored."""
     identity = list(dict.fromkeys([*model.key, *model.partition_by]))
+
+    def same_key(one: str, other: str) -> str:
+        return " and ".join(f'{one}."{name}" is not distinct from {other}."{name}"' for name in model.key)
+
     connection.execute("create or replace temp table new as from stored limit 0")
     connection.execute("create or replace temp view old as from stored")
     connection.execute(f"create or replace temp table changed as {changed_keys(connection, 'new', 'new', identity)}")
@@ -441,39 +531,35 @@ def _write_changes(
         with _computed(connection, model, sql, engine) as rows:
             connection.execute(f"create or replace temp table piece as {rows}")
         _refuse_duplicates(connection, model)
-        if model.changed_by:
-            bounds = _bounds(connection, "from _scope", "stored", "first_ts")
-            connection.execute(f"""
-                create or replace temp view old as
-                select stored.* from stored {_JOIN_SCOPE} where stored.ts >= _scope.first_ts and {bounds}
-            """)
-        connection.execute(f"insert into changed {changed_keys(connection, 'piece', 'old', identity)}")
-        connection.execute("insert into new by name from piece")
-    replaced, added = _row(
-        connection, "select count(*) filter (where is_known), count(*) filter (where not is_known) from changed"
+        bounds = _bounds(connection, "from _scope", "stored", "first_ts")
+        connection.execute(f"""
+            create or replace temp view old as
+            select stored.* from stored {_JOIN_SCOPE} where stored.ts >= _scope.first_ts and {bounds}
+        """)
+        differing = changed_keys(connection, "piece", "old", identity)
+        connection.execute(f"create or replace temp table differing as {differing}")
+        connection.execute("insert into changed from differing")
+        in_it = same_key("piece", "differing")
+        connection.execute(f"insert into new by name from piece semi join differing on {in_it}")
+    changed, known, gone = _row(
+        connection, "select count(*), count(*) filter (where is_known), count(*) filter (where is_gone) from changed"
     )
-    if not replaced + added:
+    if not changed:
         return Written(stored.version, 0, 0)
     found = predicates(connection, "changed", model.key, model.partition_by)
-    ordered = f"order by {', '.join(model.key)}"
-    if not replaced:
-        table = connection.execute(
-            f"from new semi join changed using ({', '.join(model.key)}) {ordered}"
-        ).to_arrow_table()
-        return Written(lake.append(model.table, table, metadata), table.num_rows, len(found))
-    predicate = " or ".join(found)
-    written = f"from new where {predicate}"
-    if model.changed_by:  # a slice of many changes may hold rows that nobody has asked for
-        written += f"""
+    source, predicate = "from new", None
+    if known:  # a slice may also hold rows that stay as they are
+        predicate = " or ".join(found)
+        metadata = {**metadata, _SLICES: predicate}
+        source += f"""
             union all by name
-            select stored.* from stored
-            anti join series
-                on stored.symbol = series.symbol and stored.interval = series.interval and stored.ts >= series.first_ts
-            where {predicate}
+            select stored.* from stored anti join changed on {same_key("stored", "changed")} where {predicate}
         """
-    table = connection.execute(f"from ({written}) {ordered}").to_arrow_table()
-    version = lake.replace(model.table, table, predicate, model.partition_by, {**metadata, _SLICES: predicate})
-    return Written(version, table.num_rows, len(found))
+    reader = connection.execute(f"from ({source}) order by {', '.join(model.key)}").to_arrow_reader()
+    counted = _Counted(reader.schema, reader)
+    if not lake.append_at(model.table, counted.reader, stored.version, predicate, metadata):
+        return None
+    return Written(next_version(stored), counted.count, len(found), gone)
 
 
 @contextmanager
@@ -482,7 +568,7 @@ def _computed(connection: DuckDBPyConnection, model: Model, sql: str, engine: En
     if engine is None:
         yield sql
         return
-    names = ("_scope", "_stored_state") if model.changed_by else ()
+    names = ("_scope", "_stored_state")
     relations = {name: connection.execute(f"from {name}").to_arrow_table() for name in names}
     with engine.computed(model, sql, relations) as rows:
         yield rows

@@ -10,7 +10,9 @@ _MOST_SLICES = 200  # delta-rs plans a predicate in a time that grows with the s
 
 
 def changed_keys(connection: DuckDBPyConnection, new: str, old: str, key: Sequence[str]) -> str:
-    """SQL that gives `key` of every row of which two relations do not say the same, and whether `old` has it.
+    """SQL that gives `key` of every row of which two relations do not say the same.
+
+    It also gives whether `old` has it (`is_known`), and whether `new` does not (`is_gone`).
 
     Parameters
     ----------
@@ -22,7 +24,7 @@ def changed_keys(connection: DuckDBPyConnection, new: str, old: str, key: Sequen
     keys = ", ".join(f'coalesce(new."{name}", old."{name}") as "{name}"' for name in key)
     same_key = " and ".join(f'new."{name}" is not distinct from old."{name}"' for name in key)
     return f"""
-        select {keys}, old.present is not null as is_known
+        select {keys}, old.present is not null as is_known, new.present is null as is_gone
         from (select *, true as present from {new}) as new
         full join (select *, true as present from {old}) as old on {same_key}
         where {" or ".join(differs)}

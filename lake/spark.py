@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -21,11 +22,12 @@ from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
 from lake import calendars, sentiment
 from lake.duck import literal
-from lake.increments import DuplicateKeysError, Model, Written
+from lake.increments import DuplicateKeysError, Model, Written, next_version
 from lake.list_functions import LIST_FUNCTIONS, ListFunction
-from lake.store import Lake
+from lake.store import Lake, Snapshot
 
 _STAGING = "_staging"  # below a table: readers of Delta tables pass over folders with an underscore
+_STALE = timedelta(days=1)  # after which a folder there is that of a build that was killed
 _ARROW = {"double[]": pa.list_(pa.float64()), "double": pa.float64(), "integer": pa.int32()}
 _SQL_TYPES = {"varchar": "string", "timestamp with time zone": "timestamp"}  # that Spark calls otherwise than contracts
 _BEGINNING, _END = "timestamp '0001-01-01 00:00:00+00:00'", "timestamp '9999-12-31 00:00:00+00:00'"
@@ -88,17 +90,16 @@ class SparkEngine:
         with _staged(self._session.sql(sql), self._lake, model.table) as staged:
             yield f"select * from read_parquet({literal(f'{staged.path}/*.parquet')})"
 
-    def write_whole(self, model: Model, metadata: Mapping[str, str]) -> Written:
-        """Replace the model's table by files that Spark writes, in one commit."""
-        if model.changed_by:
-            self._show_whole_scope(model)
+    def write_whole(self, model: Model, stored: Snapshot | None, metadata: Mapping[str, str]) -> Written | None:
+        """Replace the model's table by files that Spark writes, in one commit upon `stored`, if it is the newest."""
+        self._show_whole_scope(model)
         rows = self._session.sql(model.sql)
         with _staged(rows, self._lake, model.table, model.key, model.partition_by) as staged:
             written = self._session.read.schema(rows.schema).parquet(_uri(staged.path))  # no rows are no files
             twice = written.groupBy(*model.key).count().where("count > 1").count()
             if twice:
                 raise DuplicateKeysError(model, twice)
-            return staged.commit(metadata)
+            return staged.commit(stored, metadata)
 
     def _show_whole_scope(self, model: Model) -> None:
         upstream = _relation(next(iter(model.changed_by)))
@@ -120,6 +121,7 @@ class _Staged:
 
     lake: Lake
     table: str
+    folder: str
     schema: StructType
     key: Sequence[str]
     partition_by: Sequence[str]
@@ -127,28 +129,33 @@ class _Staged:
     @property
     def path(self) -> str:
         """URI of the folder."""
-        return f"{self.lake.path(self.table)}/{_STAGING}"
+        return f"{self.lake.path(self.table)}/{self.folder}"
 
-    def commit(self, metadata: Mapping[str, str]) -> Written:
-        """Make the files the whole content of the table, in one commit that says `metadata`.
+    def commit(self, stored: Snapshot | None, metadata: Mapping[str, str]) -> Written | None:
+        """Make the files the whole content of the table, in one commit upon `stored` that says `metadata`.
 
         They move into the table's folder first, where nobody sees them before the commit. Those that a kill leaves
         there, vacuum deletes.
         """
         folder = self.lake.filesystem(self.table)
-        found = folder.get_file_info(pafs.FileSelector(_STAGING, recursive=True))
+        found = folder.get_file_info(pafs.FileSelector(self.folder, recursive=True))
         files = [self._added(folder, info) for info in found if info.path.endswith(".parquet")]
         for file in files:
             folder.create_dir(str(PurePosixPath(file.path).parent))
-            folder.move(f"{_STAGING}/{file.path}", file.path)
+            folder.move(f"{self.folder}/{file.path}", file.path)
         nullable = StructType([StructField(field.name, field.dataType) for field in self.schema.fields])
         schema = Schema.from_json(nullable.json())
-        version = self.lake.replace_by_files(self.table, files, schema, self.partition_by, metadata)
-        return Written(version, sum(json.loads(file.stats)["numRecords"] for file in files), 1)
+        version = stored.version if stored else None
+        is_written = self.lake.replace_by_files(
+            self.table, files, schema, version, partition_by=self.partition_by, metadata=metadata
+        )
+        if not is_written:
+            return None
+        return Written(next_version(stored), sum(json.loads(file.stats)["numRecords"] for file in files), 1)
 
     def _added(self, folder: pafs.FileSystem, info: pafs.FileInfo) -> AddAction:
         """The file's entry in the log, with the range of the key, by which readers can skip it."""
-        path = PurePosixPath(info.path).relative_to(_STAGING)
+        path = PurePosixPath(info.path).relative_to(self.folder)
         footer = pq.read_metadata(info.path, filesystem=folder)
         ranges: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}}
         for position, name in enumerate(footer.schema.names):
@@ -170,15 +177,29 @@ class _Staged:
 def _staged(
     rows: DataFrame, lake: Lake, table: str, key: Sequence[str] = (), partition_by: Sequence[str] = ()
 ) -> Iterator[_Staged]:
-    """Compute rows and write them as Parquet files beside a table, in the place of what a killed build has left."""
-    staged = _Staged(lake, table, rows.schema, key, partition_by)
+    """Compute rows and write them as Parquet files beside a table, where no other build writes."""
+    filesystem = lake.filesystem(table)
+    _remove_stale(filesystem)
+    staged = _Staged(lake, table, f"{_STAGING}/{uuid4()}", rows.schema, key, partition_by)
     if partition_by:  # files of a good size, each sorted
         rows = rows.hint("rebalance", *partition_by).sortWithinPartitions(*partition_by, *key)
-    rows.write.partitionBy(*partition_by).mode("overwrite").parquet(_uri(staged.path))
+    rows.write.partitionBy(*partition_by).parquet(_uri(staged.path))
     try:
         yield staged
     finally:
-        lake.filesystem(table).delete_dir(_STAGING)
+        filesystem.delete_dir(staged.folder)
+
+
+def _remove_stale(folder: pafs.FileSystem) -> None:
+    """Delete what killed builds have left beside a table."""
+    touched: dict[str, datetime] = {}
+    for info in folder.get_file_info(pafs.FileSelector(_STAGING, allow_not_found=True, recursive=True)):
+        if info.mtime is not None:  # S3 has none for folders
+            build = PurePosixPath(info.path).relative_to(_STAGING).parts[0]
+            touched[build] = max(info.mtime, touched.get(build, info.mtime))
+    for build, last in touched.items():
+        if last < datetime.now(UTC) - _STALE:
+            folder.delete_dir(f"{_STAGING}/{build}")
 
 
 def _arrow_udf(function: ListFunction) -> Any:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from lake.s3 import delta_options, is_remote
@@ -100,31 +100,35 @@ class Lake:
                 raise
         self._created.add(table)
 
-    def append(self, table: str, data: pa.Table, metadata: Mapping[str, str] | None = None) -> int:
-        """Add rows in one commit and return the new version. The caller has proven that they are new.
+    def append(self, table: str, data: pa.Table) -> int:
+        """Add rows in one commit and return the new version. The caller has proven that they are new."""
+        return self._commit(table, lambda: self._write(table, data, mode="append"))
 
-        Parameters
-        ----------
-        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
-        """
-        return self._commit(table, lambda: self._write(table, data, metadata=metadata, mode="append"))
-
-    def append_at(self, table: str, data: pa.Table, version: int, instead_of: str | None = None) -> bool:
+    def append_at(
+        self,
+        table: str,
+        data: pa.Table | pa.RecordBatchReader,
+        version: int,
+        instead_of: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         """Add rows in one commit, if `version` is still the newest; else add nothing and return False.
 
         They take the place of the rows that match the predicate `instead_of`, where it is given.
 
         What a caller has concluded from that version (these rows are new, say) then holds for the commit too, however
         many writers there are.
+
+        Parameters
+        ----------
+        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
         """
-        try:
-            mode = "overwrite" if instead_of else "append"
-            self._write(table, data, mode=mode, predicate=instead_of, version=version)
-        except CommitFailedError:
-            if self.version(table) == version:
-                raise
-            return False
-        return True
+        mode = "overwrite" if instead_of else "append"
+        return self._wrote_upon(
+            version,
+            table,
+            lambda: self._write(table, data, mode=mode, predicate=instead_of, version=version, metadata=metadata),
+        )
 
     def append_new(self, table: str, data: pa.Table) -> int:
         """Add the rows whose key the declared table does not hold yet, in one commit; return how many these were."""
@@ -141,10 +145,9 @@ class Lake:
     def replace(
         self,
         table: str,
-        data: pa.Table | pa.RecordBatchReader,
+        data: pa.Table,
         predicate: str | None = None,
         partition_by: Sequence[str] | None = None,
-        metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Replace, in one commit, the rows that match `predicate` (default: all) and return the new version.
 
@@ -152,23 +155,45 @@ class Lake:
 
         Parameters
         ----------
-        data : a reader is read once, so the write is not tried again where another writer was first.
         predicate : SQL with literals, for example `year = 2025 and symbol = 'AAPL'`.
         partition_by : partition columns of a table that is not declared; used when it is created.
-        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
         """
         return self._commit(
             table,
             lambda: self._write(
                 table,
                 data,
-                metadata=metadata,
                 mode="overwrite",
                 predicate=predicate,
                 schema_mode="overwrite" if predicate is None else None,
                 partition_by=list(partition_by) if partition_by else None,
             ),
-            attempts=_COMMIT_ATTEMPTS if isinstance(data, pa.Table) else 1,
+        )
+
+    def replace_at(
+        self,
+        table: str,
+        data: pa.RecordBatchReader,
+        version: int | None,
+        partition_by: Sequence[str],
+        metadata: Mapping[str, str],
+    ) -> bool:
+        """Make rows the whole content of a table that is not declared, in one commit, if `version` is still the newest.
+
+        Parameters
+        ----------
+        version : None: the table does not exist yet.
+        metadata : what the commit shall say beside the rows; :meth:`history` tells it.
+
+        Returns
+        -------
+        False where another writer was first, and nothing is written.
+        """
+        options = {"mode": "error"} if version is None else {"mode": "overwrite", "schema_mode": "overwrite"}
+        return self._wrote_upon(
+            version,
+            table,
+            lambda: self._write(table, data, version, metadata, partition_by=list(partition_by) or None, **options),
         )
 
     def replace_by_files(
@@ -176,15 +201,17 @@ class Lake:
         table: str,
         files: list[AddAction],
         schema: Schema,
+        version: int | None,
+        *,
         partition_by: Sequence[str],
         metadata: Mapping[str, str],
-    ) -> int:
-        """Make Parquet files that are in the table's folder already its whole content, and return the new version."""
-        properties = CommitProperties(custom_metadata=dict(metadata))
+    ) -> bool:
+        """As :meth:`replace_at`, from Parquet files that are in the table's folder already."""
+        properties = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
 
         def adopt() -> None:
-            if self.exists(table):
-                self._table(table).create_write_transaction(
+            if version is not None:
+                self._table(table, version).create_write_transaction(
                     [*files], "overwrite", schema, list(partition_by), commit_properties=properties
                 )
             else:
@@ -198,7 +225,7 @@ class Lake:
                     commit_properties=properties,
                 )
 
-        return self._commit(table, adopt)
+        return self._wrote_upon(version, table, adopt)
 
     def read(
         self,
@@ -241,10 +268,10 @@ class Lake:
         commits = self._table(table).history()  # all of them: the log is never shortened
         return max((c["version"] for c in commits if c["timestamp"] <= time.timestamp() * 1000), default=None)
 
-    def snapshot(self, table: str) -> Snapshot | None:
-        """Newest state of a table; None when it does not exist."""
+    def snapshot(self, table: str, version: int | None = None) -> Snapshot | None:
+        """State of a table, the newest or that of a version; None when it does not exist."""
         try:
-            found = self._table(table)
+            found = self._table(table, version)
         except TableNotFoundError:
             return None
         return Snapshot(str(found.metadata().id), found.version())
@@ -333,7 +360,7 @@ class Lake:
         metadata: Mapping[str, str] | None = None,
         **options: object,
     ) -> None:
-        """Write one commit: upon `version` and nothing else where it is given, else upon whatever is there."""
+        """Write one commit: upon `version` or, with the mode `error`, upon nothing; else upon whatever is there."""
         spec = TABLES.get(table)
         if spec is not None:
             data = data.select(spec.schema.names).cast(spec.schema)
@@ -345,18 +372,29 @@ class Lake:
             storage_options=self.storage_options,
             writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
             commit_properties=CommitProperties(
-                custom_metadata=dict(metadata or {}), max_commit_retries=_COMMIT_ATTEMPTS if version is None else 0
+                custom_metadata=dict(metadata or {}),
+                max_commit_retries=_COMMIT_ATTEMPTS if version is None and options["mode"] != "error" else 0,
             ),
             **options,  # type: ignore[call-overload]
         )
 
-    def _commit(self, table: str, write: Callable[[], None], attempts: int = _COMMIT_ATTEMPTS) -> int:
-        for attempt in range(attempts):
+    def _wrote_upon(self, version: int | None, table: str, write: Callable[[], None]) -> bool:
+        """Whether a write that allows for no other version went through; it failed where another one is the newest."""
+        try:
+            write()
+        except DeltaError:
+            if self.version(table) == version:
+                raise
+            return False
+        return True
+
+    def _commit(self, table: str, write: Callable[[], None]) -> int:
+        for attempt in range(_COMMIT_ATTEMPTS):
             try:
                 write()
                 break
             except CommitFailedError:  # another writer was first; the slice is idempotent, so write it again
-                if attempt == attempts - 1:
+                if attempt == _COMMIT_ATTEMPTS - 1:
                     raise
                 time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
         version = self.version(table)

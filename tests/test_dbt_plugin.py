@@ -26,14 +26,26 @@ class Dbt:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
 
-    def store(self, given: str, model: str = "select * from given.closes", as_of: str = "") -> dict[str, Any]:
+    def store(
+        self, given: str, columns: str = "upstream.*", as_of: str = "", full_refresh: bool = False
+    ) -> dict[str, Any]:
         """Store as `TABLE` what a model makes of some rows upstream; what was written."""
         self.lake.replace(UPSTREAM, self.rows(given))
         with duckdb.connect(":memory:") as connection:
             plugin = Plugin("dbt_plugin", {"as_of": as_of})
             plugin.configure_connection(connection)
-            build = {"sql": model, "columns": {}, "key": ["symbol", "interval", "ts"], "partition_by": ["year"]}
-            build["upstreams"] = [UPSTREAM]
+            model = f"select {columns} from given.closes as upstream"
+            scoped = f"{model} inner join _scope using (symbol, interval) where ts >= first_ts and /*first_ts*/ true"
+            build = {
+                "model": {
+                    "sql": scoped,
+                    "columns": {"close": "double"},
+                    "key": ["symbol", "interval", "ts"],
+                    "partition_by": ["year"],
+                    "changed_by": {UPSTREAM: "select symbol, interval, ts from changes"},
+                },
+                "full_refresh": full_refresh,
+            }
             target = TargetConfig(
                 relation=TABLE,  # type: ignore[arg-type]
                 column_list=[],
@@ -43,7 +55,7 @@ class Dbt:
             plugin.store(target)
             shown = connection.sql("select * from market.closes order by all").to_arrow_table()
             assert shown.equals(connection.sql(f"select * from ({model}) order by all").to_arrow_table())
-        return {name: build[name] for name in ("rows", "slices")}
+        return {name: build[name] for name in ("rows", "removed", "slices")}
 
     def rows(self, sql: str) -> pa.Table:
         with duckdb.connect(":memory:") as connection:
@@ -54,7 +66,7 @@ class Dbt:
 @pytest.fixture
 def dbt(lake: Lake) -> Dbt:
     dbt = Dbt(lake)
-    assert dbt.store(BARS) == {"rows": 3 * 157, "slices": 1}
+    assert dbt.store(BARS) == {"rows": 3 * 157, "removed": 0, "slices": 1}
     return dbt
 
 
@@ -63,14 +75,19 @@ def files(lake: Lake) -> set[str]:
 
 
 def test_the_same_rows_again_write_nothing(dbt: Dbt, lake: Lake) -> None:
-    assert dbt.store(BARS) == {"rows": 0, "slices": 0}
+    assert dbt.store(BARS) == {"rows": 0, "removed": 0, "slices": 0}
     assert lake.version(TABLE) == 0
+
+
+def test_a_full_refresh_writes_the_same_rows_again(dbt: Dbt, lake: Lake) -> None:
+    assert dbt.store(BARS, full_refresh=True) == {"rows": 3 * 157, "removed": 0, "slices": 1}
+    assert lake.version(TABLE) == 1
 
 
 def test_a_correction_writes_its_slice_in_one_commit(dbt: Dbt, lake: Lake) -> None:
     before, old = files(lake), lake.read(TABLE)
     corrected = f"from ({BARS}) select * replace (if(symbol = 'IBM' and ts >= '2021-12-20', 0, close) as close)"
-    assert dbt.store(corrected) == {"rows": 54, "slices": 2}
+    assert dbt.store(corrected) == {"rows": 54, "removed": 0, "slices": 2}
     assert lake.version(TABLE) == 1
     assert {path.split("/")[-2] for path in before & files(lake)} == {"year=2020"}
     assert lake.read(TABLE, version=0).equals(old)
@@ -79,13 +96,14 @@ def test_a_correction_writes_its_slice_in_one_commit(dbt: Dbt, lake: Lake) -> No
 def test_rows_appear_and_disappear(dbt: Dbt, lake: Lake) -> None:
     changed = f"from ({BARS}) select * replace (if(symbol = 'IBM', 'MSFT', symbol) as symbol) where ts < '2022-12-01'"
     dbt.store(changed)
-    dbt.store(f"from ({BARS}) where false")
+    rows = lake.row_count(TABLE)
+    assert dbt.store(f"from ({BARS}) where false")["removed"] == rows
     assert lake.row_count(TABLE) == 0
     assert lake.version(TABLE) == 2
 
 
 def test_other_columns_rewrite_the_table(dbt: Dbt, lake: Lake) -> None:
-    assert dbt.store(BARS, "select *, close > 200 as dear from given.closes") == {"rows": 3 * 157, "slices": 1}
+    assert dbt.store(BARS, "upstream.*, close > 200 as dear") == {"rows": 3 * 157, "removed": 0, "slices": 1}
     assert lake.columns(TABLE)[-1] == "dear"
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from duckdb import DuckDBPyConnection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -52,18 +53,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    manifest = json.loads((folder / "manifest.json").read_text())
-    nodes = manifest["nodes"] | manifest["sources"]
+    nodes = json.loads((folder / "manifest.json").read_text())["nodes"]
     results = json.loads((folder / "run_results.json").read_text())["results"]
-    return [_model(nodes, nodes[result["unique_id"]]) for result in results if result["unique_id"].startswith("model.")]
+    return [_model(nodes[result["unique_id"]]) for result in results if result["unique_id"].startswith("model.")]
 
 
-def _model(nodes: dict[str, Any], node: dict[str, Any]) -> Model:
+def _model(node: dict[str, Any]) -> Model:
     options = ("changed_by", "lookback", "warm", "across_symbols", "sparse", "partition_by")
     return Model(
         table=f"{node['schema']}/{node['name']}",
         sql=node["compiled_code"],
-        upstreams=["{schema}/{name}".format(**nodes[name]) for name in node["depends_on"]["nodes"]],
         columns={name: column["data_type"] for name, column in node["columns"].items()},
         key=node["config"]["unique_key"],
         **{name: node["config"][name] for name in options if name in node["config"]},
@@ -89,19 +88,21 @@ class Market:
             if table.startswith("raw/"):
                 self.lake.create(table)
 
-    def build(self, *tables: str) -> dict[str, Written]:
+    def build(self, *tables: str, full_refresh: bool = False) -> dict[str, Written]:
         """Build these tables (default: all); what was written."""
         written = {}
         for model in self.models:
             if not tables or model.table in tables:
                 snapshots = {}
-                for table in {*model.upstreams, *model.changed_by}:
-                    if snapshot := self.lake.snapshot(table):  # an ephemeral model has none
+                for table in self.lake.tables():
+                    if snapshot := self.lake.snapshot(table):
                         snapshots[table] = snapshot
                         define_view(self.connection, self.lake, table, snapshot.version)
                 with self.connection.cursor() as cursor:
                     cursor.execute("set timezone = 'UTC'")
-                    written[model.table] = increments.build(cursor, self.lake, model, snapshots)
+                    written[model.table] = increments.build(
+                        cursor, self.lake, model, snapshots, full_refresh=full_refresh
+                    )
         return written
 
     def bars(self, symbol: str, first: int, last: int) -> pd.DataFrame:
@@ -347,3 +348,108 @@ def test_where_files_of_then_are_gone_all_is_built(market: Market, tmp_path: Pat
     assert market.build("market/bars")["market/bars"].rows == market.lake.row_count("market/bars")
     market.build()
     assert_same(market, market.rebuilt(tmp_path / "rebuilt"))
+
+
+@pytest.fixture
+def bars_only(market: Market) -> Market:
+    """A market of which the bars alone are built, as that is quick."""
+    market.models = [model for model in market.models if model.table == "market/bars"]
+    return market
+
+
+def test_a_full_refresh_builds_all_rows_in_one_commit(bars_only: Market) -> None:
+    rows = bars_only.lake.row_count("market/bars")
+    assert bars_only.build("market/bars")["market/bars"] == Written(0, 0, 0)
+    assert bars_only.build("market/bars", full_refresh=True)["market/bars"] == Written(1, rows, 1)
+
+
+def test_rows_that_only_vanish_are_counted(bars_only: Market) -> None:
+    rows = bars_only.lake.read("market/bars", ["symbol"])["symbol"].to_pylist().count("IBM")
+    bars_only.other_source("IBM")
+    assert bars_only.build("market/bars")["market/bars"]._replace(slices=1) == Written(1, 0, 1, rows)
+
+
+@pytest.mark.parametrize("event", [lambda it: it.new_days(2), lambda it: it.correct("AAPL", 0.5, 2.0, late=False)])
+@pytest.mark.parametrize("kind", ["increments", "whole"])
+def test_of_two_builds_at_once_the_slower_one_finds_nothing_left_to_do(
+    bars_only: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Callable[[Market], None], kind: str
+) -> None:
+    event(market)
+    commit = increments._write_whole if kind == "whole" else increments._write_changes
+    other = Market(Path(bars_only.lake.uri), bars_only.models, bars_only.connection)
+
+    def overtaken(*arguments: Any, **options: Any) -> Written | None:
+        monkeypatch.undo()
+        other.build("market/bars", full_refresh=kind == "whole")
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(increments, commit.__name__, overtaken)
+    bars_only.build("market/bars", full_refresh=kind == "whole")
+    bars_only.build()
+    assert bars_only.lake.version("market/bars") == (2 if kind == "whole" else 1)
+    assert_same(bars_only, bars_only.rebuilt(tmp_path / "rebuilt"))
+
+
+def test_a_build_does_not_take_back_what_a_later_one_has_done(bars_only: Market) -> None:
+    bars_only.new_days(1)
+    (bars,) = bars_only.models
+    snapshots = {table: snapshot for table in bars.changed_by if (snapshot := bars_only.lake.snapshot(table))}
+    bars_only.new_days(1)
+    bars_only.build("market/bars")
+    with bars_only.connection.cursor() as cursor:
+        assert increments.build(cursor, bars_only.lake, bars, snapshots) == Written(1, 0, 0)
+
+
+def test_a_table_that_somebody_else_keeps_writing_is_left_alone(
+    bars_only: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = increments._write_changes
+
+    def overtaken(*arguments: Any, **options: Any) -> Written | None:
+        DeltaTable(bars_only.lake.path("market/bars")).delete("symbol = 'nobody'")
+        bars_only.lake.append("market/bars", bars_only.lake.read("market/bars").slice(0, 0))
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(increments, "_write_whole", lambda *_, **__: None)
+    monkeypatch.setattr(increments, "_write_changes", overtaken)
+    bars_only.new_days(1)
+    with pytest.raises(increments.OvertakenError, match="market/bars is left as it is"):
+        bars_only.build("market/bars")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda table: table.restore(0),
+        lambda table: table.delete("symbol = 'AAPL'"),
+        lambda table: write_deltalake(table, table.to_pyarrow_table().slice(0, 3), mode="append"),
+    ],
+)
+def test_what_somebody_else_has_written_is_built_over(
+    bars_only: Market, tmp_path: Path, write: Callable[[DeltaTable], object]
+) -> None:
+    bars_only.new_days(1)
+    bars_only.build()
+    write(DeltaTable(bars_only.lake.path("market/bars")))
+    bars_only.build()
+    assert_same(bars_only, bars_only.rebuilt(tmp_path / "rebuilt"))
+
+
+def test_maintenance_of_a_table_is_no_reason_to_build_it_anew(bars_only: Market) -> None:
+    bars_only.new_days(1)
+    bars_only.build()
+    table = DeltaTable(bars_only.lake.path("market/bars"))
+    table.optimize.compact()
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    before = bars_only.lake.version("market/bars")
+    bars_only.new_days(1)
+    assert bars_only.build("market/bars")["market/bars"] == Written((before or 0) + 1, len(SERIES), 1)
+
+
+def test_most_of_a_table_is_built_whole(bars_only: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(increments, "_PIECE_ROWS", 200)
+    instruments = bars_only.lake.read("raw/instruments")
+    place = instruments.schema.get_field_index("name")
+    renamed = pc.utf8_lower(instruments["name"])
+    bars_only.lake.replace("raw/instruments", instruments.set_column(place, "name", renamed))
+    assert bars_only.build()["market/bars"] == Written(1, bars_only.lake.row_count("market/bars"), 1)

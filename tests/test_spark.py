@@ -112,14 +112,19 @@ def test_new_days_and_a_late_correction_give_the_same_rows_and_leave_older_years
     ingest(duckdb.lake, corrected, "skfolio", EMBEDDED["skfolio"].origin)
     shutil.rmtree(spark.lake.path("raw"))
     shutil.copytree(duckdb.lake.path("raw"), spark.lake.path("raw"))
-    Path(spark.lake.path(BARS), "_staging").mkdir()  # what a killed build has left
+    killed, running = (Path(spark.lake.path(BARS), "_staging", name) for name in ("killed", "running"))
+    for build in (killed, running):
+        build.mkdir(parents=True, exist_ok=True)
+        build.joinpath("part.parquet").touch()
+    for path in (killed, killed / "part.parquet"):
+        os.utime(path, (0, 0))
     before = files(spark)
     duckdb.dbt("run")
     spark.run()
     assert_same_tables(duckdb, spark)
     for table, kept in before.items():
         assert any("year=2000" in path for path in kept & files(spark)[table])
-    assert not list(Path(spark.lake.uri).rglob("_staging"))
+    assert list(Path(spark.lake.uri).rglob("_staging/*")) == [running]
 
 
 def files(project: Project) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ from dagster_dbt import (
     DbtProject,
     dbt_assets,
 )
+from pydantic import Field
 
 from assets_pkg.conditions import CHECK_WITH_ASSET, FOLLOW_IN_DBT
 from assets_pkg.metadata import data_version, lineage_metadata, picture, shown_table, table_metadata
@@ -29,6 +30,12 @@ FEATURES = "market/features"
 
 DAILY = pc.field("interval") == "1d"
 """The rows of it that they read: their horizons and windows are sessions."""
+
+
+class BuildConfig(dg.Config):
+    """What a run may ask of dbt."""
+
+    full_refresh: bool = Field(default=False, description="Build the tables anew instead of what has changed.")
 
 
 class Translator(DagsterDbtTranslator):
@@ -61,11 +68,14 @@ def market_assets(manifest: Path) -> dg.AssetsDefinition:
     translator = Translator(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="market", pool="dbt")
-    def market(context: dg.AssetExecutionContext, dbt: DbtResource, lakehouse: LakehouseResource) -> Iterator[Any]:
+    def market(
+        context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtResource, lakehouse: LakehouseResource
+    ) -> Iterator[Any]:
+        arguments = ["build", "--exclude-resource-type", "unit_test"]
+        if config.full_refresh:
+            arguments.append("--full-refresh")
         with tempfile.TemporaryDirectory(prefix="dbt-") as target:
-            invocation = dbt.cli(
-                ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=Path(target)
-            )
+            invocation = dbt.cli(arguments, context=context, target_path=Path(target))
             # Told while dbt goes on: it costs no time of its own, and a failure, raised at the end, hides nothing.
             for told in invocation.stream_raw_events():
                 for event in told.to_default_asset_events(
@@ -87,12 +97,13 @@ def _with_lake_metadata(
     table = f"{model['schema']}/{model['name']}"
     sql = invocation.target_path / "compiled" / model["package_name"] / model["original_file_path"]
     columns = {f"{it['schema']}/{it['name']}": list(it["columns"]) for it in _tables(manifest)}
-    written = dict(re.findall(r"(\w+): (\d+)", result["status"]))  # `rows: 5000, slices: 1`, of the macro `delta`
+    written = dict(re.findall(r"(\w+): (\d+)", result["status"]))  # `rows: 50, removed: 0, slices: 1` of macro `delta`
     metadata = {
         **built.metadata,
         **table_metadata(lake, table),
         **lineage_metadata(sql.read_text(), columns, manifest["metadata"]["adapter_type"]),
         "rewritten rows": int(written["rows"]),
+        "removed rows": int(written["removed"]),
         "rewritten": result["status"],
     }
     if table == "market/indicators":

@@ -1,7 +1,7 @@
 {#
   Materialization `delta`: lake/increments.py brings the model's Delta table up to date, in one commit of what changed; then
   a view of the new version takes the model's name, so that models and tests later in the same run read what was written.
-  dbt reports the rows that were written. With `--empty` the lake is left alone.
+  dbt reports the rows that were written or are gone. `--full-refresh` builds all of it anew; `--empty` leaves the lake alone.
 #}
 {% materialization delta, default %}
     {%- set relation = this.incorporate(type="view") -%}
@@ -23,17 +23,22 @@
         {% for name, column in model.columns.items() %}
             {% do columns.update({name: column.data_type}) %}
         {% endfor %}
+        {% if not config.get("changed_by") %}
+            {{ exceptions.raise_compiler_error(this.name ~ " does not say in its config what it is `changed_by`, see macros/scope.sql") }}
+        {% endif %}
         {% set build = {
-            "sql": sql,
-            "columns": columns,
-            "key": config.require("unique_key"),
-            "partition_by": config.get("partition_by", []),
-            "upstreams": lake_tables(model.depends_on.nodes),
-            "changed_by": config.get("changed_by", {}),
-            "lookback": config.get("lookback", 0),
-            "warm": config.get("warm", "true"),
-            "across_symbols": config.get("across_symbols", false),
-            "sparse": config.get("sparse", false),
+            "model": {
+                "sql": sql,
+                "columns": columns,
+                "key": config.require("unique_key"),
+                "changed_by": config.get("changed_by"),
+                "partition_by": config.get("partition_by", []),
+                "lookback": config.get("lookback", 0),
+                "warm": config.get("warm", "true"),
+                "across_symbols": config.get("across_symbols", false),
+                "sparse": config.get("sparse", false),
+            },
+            "full_refresh": should_full_refresh(),
         } %}
         {% do adapter.store_relation(
             plugin_name="dbt_plugin",
@@ -43,25 +48,11 @@
             format="build",
             config=build,
         ) %}
-        {% set message = "rows: " ~ build.rows ~ ", slices: " ~ build.slices %}
-        {% do store_raw_result("main", message=message, code=none, rows_affected=build.rows) %}
+        {% set message = "rows: " ~ build.rows ~ ", removed: " ~ build.removed ~ ", slices: " ~ build.slices %}
+        {% do store_raw_result("main", message=message, code=none, rows_affected=build.rows + build.removed) %}
     {% endif %}
 
     {{ run_hooks(post_hooks) }}
 
     {{ return({"relations": [relation]}) }}
 {% endmaterialization %}
-
-{# The lake tables behind some nodes, those behind ephemeral models too. #}
-{% macro lake_tables(nodes) %}
-    {% set tables = [] %}
-    {% for name in nodes %}
-        {% set node = graph.nodes.get(name, graph.sources.get(name)) %}
-        {% if node.config.materialized == "ephemeral" %}
-            {% do tables.extend(lake_tables(node.depends_on.nodes)) %}
-        {% else %}
-            {% do tables.append(node.schema ~ "/" ~ node.name) %}
-        {% endif %}
-    {% endfor %}
-    {{ return(tables) }}
-{% endmacro %}

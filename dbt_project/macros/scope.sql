@@ -1,7 +1,7 @@
 {#
   One SQL text for the full build and for the increment.
 
-  A model with the config `changed_by` is told in a relation which series (symbol, interval) it has to build, from when:
+  A model is told in a relation which series (symbol, interval) it has to build, from when:
       first_ts   first row that may change: the model gives the rows `ts >= first_ts` of these series, all of them
       read_from  first row to read, `lookback` rows before that; the beginning of time where the series is read whole
       state_ts   row of this model just before first_ts, whose columns restart the recursions; null where there is none
