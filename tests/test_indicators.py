@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import talib
 from hypothesis import given, settings
@@ -49,8 +50,12 @@ def build(queries: Mapping[str, str]) -> Build:
                     connection.register("rows", raw.get(name, spec.schema.empty_table()))
                     connection.execute(f"create table {name.replace('/', '.')} as from rows")
             connection.execute(f"create table market.bars as {queries['market/bars']}")
-            table = connection.execute(f"from ({queries['market/indicators']}) order by symbol, ts").df()
-        return {str(symbol): rows.reset_index(drop=True) for symbol, rows in table.groupby("symbol")}
+            query = f"from ({queries['market/indicators']}) order by symbol, ts"
+            table = connection.execute(query).to_arrow_table()
+        for column in table.columns:  # what is not known is null, not NaN, which pandas does not tell apart
+            assert not pa.types.is_floating(column.type) or pc.all(pc.is_finite(column)).as_py() is not False
+        frame = table.to_pandas()
+        return {str(symbol): rows.reset_index(drop=True) for symbol, rows in frame.groupby("symbol")}
 
     return indicators
 
