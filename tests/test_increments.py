@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -422,8 +422,8 @@ def test_a_full_refresh_builds_all_rows_in_one_commit(bars_only: Market) -> None
 
 
 def test_rows_that_only_vanish_are_counted(bars_only: Market) -> None:
-    rows = bars_only.lake.read("market/bars", ["symbol"])["symbol"].to_pylist().count("IBM")
-    bars_only.other_source("IBM")
+    rows = bars_only.lake.read("market/bars", ["symbol"])["symbol"].to_pylist().count("AAPL")
+    bars_only.other_source("AAPL")
     assert bars_only.build("market/bars")["market/bars"]._replace(slices=1) == Written(1, 0, 1, rows)
 
 
@@ -432,7 +432,7 @@ def test_rows_that_only_vanish_are_counted(bars_only: Market) -> None:
 def test_of_two_builds_at_once_the_slower_one_finds_nothing_left_to_do(
     bars_only: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Callable[[Market], None], kind: str
 ) -> None:
-    event(market)
+    event(bars_only)
     commit = increments._write_whole if kind == "whole" else increments._write_changes
     other = Market(Path(bars_only.lake.uri), bars_only.models, bars_only.connection)
 
@@ -501,7 +501,9 @@ def test_maintenance_of_a_table_is_no_reason_to_build_it_anew(bars_only: Market)
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     before = bars_only.lake.version("market/bars")
     bars_only.new_days(1)
-    assert bars_only.build("market/bars")["market/bars"] == Written((before or 0) + 1, len(SERIES), 1)
+    assert bars_only.build("market/bars")["market/bars"]._replace(slices=1) == Written(
+        (before or 0) + 1, len(SERIES), 1
+    )
 
 
 def test_most_of_a_table_is_built_whole(bars_only: Market, monkeypatch: pytest.MonkeyPatch) -> None:
