@@ -1,17 +1,18 @@
 {{ config(
     changed_by={
-        'market/bars': """
-            select if(symbol = '" ~ var('market_index') ~ "', null, symbol) as symbol, interval, ts from changes
-        """,
-        'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+        'market/bars': "select " ~ index_for_all() ~ ", interval, ts from changes",
+        'raw/instruments': "
+            select " ~ index_for_all() ~ ", null as interval, null as ts
+            from (" ~ changed_instruments(['calendar']) ~ ")
+        ",
         'raw/sessions': "select null as symbol, '1d' as interval, ts from changes",
     },
     lookback=260,
     warm="""
         bar_number >= 260 and ema_200 is not null and average_gain_14 is not null and ewma_variance is not null
-        and (range_number = 0 or adx_14 is not null)
+        and (high_low_number = 0 or adx_14 + atr_14 + atr_10 is not null)
         and (volume_number = 0 or obv is not null)
-        and (range_number = 0 or volume_number = 0 or adl is not null)
+        and (high_low_number = 0 or volume_number = 0 or adl is not null)
     """,
 ) }}
 
@@ -208,8 +209,9 @@ inputs as (
             0.5e0 * log_range[i] * log_range[i] - (2 * ln(2e0) - 1) * log_body[i] * log_body[i]
         """) }} as garman_klass_term,
 
-        -- which rows have a range and a volume
+        -- which rows have a range, a high with a low, and a volume
         {{ each('case when true_range[i] + up[i] + down[i] is null then 0e0 else 1e0 end') }} as has_range,
+        {{ each('case when high[i] + low[i] is null then 0e0 else 1e0 end') }} as has_high_low,
         {{ each('case when volume[i] is null then 0e0 else 1e0 end') }} as has_volume
     from changes
 
@@ -229,6 +231,7 @@ recursions as (
         inputs.interval,
         {{ running_sum('one', 'bar_number') }},
         {{ running_sum('has_range', 'range_number') }},
+        {{ running_sum('has_high_low', 'high_low_number') }},
         {{ running_sum('has_volume', 'volume_number') }},
         {%- for n in [5, 10, 12, 20, 26, 50, 200] %}
         {{ ema('close', n, 'ema_' ~ n) }},
