@@ -115,7 +115,7 @@ def only_saturdays_for_a_month(market: Market) -> Iterator[None]:
 
 
 def session_is_no_session(market: Market) -> Iterator[None]:
-    """The newest session of a series, which came after a gap, is taken out of the calendar; another had bars of an hour."""
+    """The newest session of a series, which came after a gap, leaves the calendar; so does one with hours."""
     sessions(market, XNYS=(14, 21))
     hours = DAYS[60:63].repeat(5) + pd.to_timedelta([14, 15, 16, 17, 18] * 3, "h")
     market.learn(bars("A", DAYS[:50].append(DAYS[70:71])), "file")

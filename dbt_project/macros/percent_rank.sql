@@ -1,5 +1,5 @@
 {#
-  Percent rank of a value among all bars of its length that close with it, and agree on the columns `among`: the share of
+  Percent rank of a value among all bars of its length and `ts` that close with it, and agree on the columns `among`: the share of
   the others that are lower, and half of those that are equal. Null for a null, which the others do not count; 0.5 for a
   value that is alone.
 #}
