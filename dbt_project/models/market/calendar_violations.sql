@@ -1,5 +1,5 @@
--- From two days before the last bar inside a session before a change on: sessions since then may be missing, and one may
--- have begun. All of a series where the 30 days before, which the lookback has, hold no earlier one to count them from.
+-- From two days before the last bar inside a session before a change on: sessions since then may be missing, one may have
+-- begun. All of a series where the 30 days before, which the lookback has, hold no earlier one to count them from.
 {{ config(sparse=true, lookback=1, changed_by={
     'market/bars': "
         with touched as (
@@ -18,7 +18,9 @@
             select
                 recent.*,
                 first_ts,
-                coalesce(instruments.calendar, default_calendar(recent.asset_class, recent.currency), 'unknown') as calendar
+                coalesce(
+                    instruments.calendar, default_calendar(recent.asset_class, recent.currency), 'unknown'
+                ) as calendar
             from recent
             inner join touched using (symbol, interval)
             left join raw.instruments using (symbol)

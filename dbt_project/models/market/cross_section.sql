@@ -8,7 +8,7 @@
     ",
 }) }}
 
--- Where a bar stands among all bars of its length and day that close at the same moment: what closes later is not known.
+-- Where a bar stands among all bars of its length and day that close together: what closes later is not known yet.
 with bars as (
 
     select
