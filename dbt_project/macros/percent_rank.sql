@@ -4,7 +4,7 @@
   value that is alone.
 #}
 {% macro percent_rank(column, among=[]) -%}
-    {%- set group = "partition by " ~ (["interval", "closes_at"] + among) | join(", ") -%}
+    {%- set group = "partition by " ~ (["interval", "closes_at", "closes_with"] + among) | join(", ") -%}
     {%- set ordered = "(" ~ group ~ " order by " ~ column ~ " nulls last)" -%}
     case
         when {{ column }} is not null and count({{ column }}) over ({{ group }}) = 1 then 0.5
