@@ -94,7 +94,8 @@ class SparkEngine:
             self._show_whole_scope(model)
         rows = self._session.sql(model.sql)
         with _staged(rows, self._lake, model.table, model.key, model.partition_by) as staged:
-            twice = self._session.read.parquet(_uri(staged.path)).groupBy(*model.key).count().where("count > 1").count()
+            written = self._session.read.schema(rows.schema).parquet(_uri(staged.path))  # no rows are no files
+            twice = written.groupBy(*model.key).count().where("count > 1").count()
             if twice:
                 raise DuplicateKeysError(model, twice)
             return staged.commit(metadata)

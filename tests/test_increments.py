@@ -289,7 +289,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=3, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=2, max_size=3))
 @example(
     steps=[
