@@ -83,7 +83,7 @@ td:nth-child(6) { text-align: right; padding-right: 1.5rem; }
 <h1>Feature dictionary</h1>
 <p class="lead"><span id="count">{count}</span> of {count} columns of indicators and features, as the dbt project
 declares them. <a href="dictionary.csv">As CSV</a>, <a href="./">data catalogue</a>.</p>
-<input id="words" type="search" placeholder="Search, for instance: wilder volume" autofocus>
+<input id="words" type="search" placeholder="Search, for instance: wilder price" autofocus>
 <table><thead><tr>{head}</tr></thead><tbody>
 {rows}</tbody></table>
 <script>
