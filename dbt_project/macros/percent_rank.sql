@@ -5,7 +5,7 @@
   of a day would change with the next one.
 #}
 {% macro percent_rank(column, among=[]) -%}
-    {%- set group = "partition by " ~ (["interval", "ts", "closes_at"] + among) | join(", ") -%}
+    {%- set group = "partition by " ~ (["interval", "ts", "closes_at", "closes_with"] + among) | join(", ") -%}
     {%- set ordered = "(" ~ group ~ " order by " ~ column ~ " nulls last)" -%}
     case
         when {{ column }} is not null and count({{ column }}) over ({{ group }}) = 1 then 0.5

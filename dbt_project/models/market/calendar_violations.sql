@@ -1,5 +1,5 @@
--- From two days before the last bar inside a session before a change on: sessions since then may be missing, one may have
--- begun. All of a series where the 30 days before, which the lookback has, hold no earlier one to count them from.
+-- From two days before the last bar inside a session before a change on: sessions since then may be missing, one may
+-- have begun. All of a series where the 30 days before, which the lookback has, hold no earlier one to count them from.
 {{ config(sparse=true, lookback=1, changed_by={
     'market/bars': "
         with touched as (

@@ -16,6 +16,7 @@ with bars as (
         interval,
         ts,
         closes_at,
+        closes_with,
         currency,
         volume,
         close * volume as traded_value,
