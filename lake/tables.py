@@ -174,7 +174,7 @@ RAW_MACRO = _spec(
         _field(
             "released_at",
             UTC_TIMESTAMP,
-            "Day on which the source published the value; null where it does not say: then known since ingested_at.",
+            "Day on which the source published the value; null where it does not (BCRP): certain since ingested_at.",
         ),
         _SOURCE,
         _BATCH_ID,

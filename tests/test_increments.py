@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -68,20 +69,27 @@ SERIES = {
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+def models() -> list[Model]:
     """The models as dbt runs them, each after those that it reads."""
-    folder = tmp_path_factory.mktemp("models")
-    place = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
-    done = subprocess.run(
-        [Path(sys.executable).with_name("dbt"), "run", "--select", *MODELS, *place],
-        env={**os.environ, "LAKEHOUSE_HOME": str(folder / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    nodes = json.loads((folder / "manifest.json").read_text())["nodes"]
-    results = json.loads((folder / "run_results.json").read_text())["results"]
+    return _models()
+
+
+@cache  # for all test files of a process
+def _models() -> list[Model]:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        place = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
+        done = subprocess.run(
+            [Path(sys.executable).with_name("dbt"), "run", "--select", *MODELS, *place],
+            env={**os.environ, "LAKEHOUSE_HOME": str(folder / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        manifest = json.loads((folder / "manifest.json").read_text())
+        results = json.loads((folder / "run_results.json").read_text())["results"]
+    nodes = manifest["nodes"]
     return [_model(nodes[result["unique_id"]]) for result in results if result["unique_id"].startswith("model.")]
 
 

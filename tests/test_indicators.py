@@ -36,7 +36,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def build(queries: Mapping[str, str]) -> Build:
-    """Indicators of each symbol from raw bars, through `market/bars`, by the SQL of the project."""
+    """Indicators of each symbol from raw bars, through `market/bars`, by the project's SQL; all trade in New York."""
 
     def indicators(bars: pd.DataFrame) -> dict[str, pd.DataFrame]:
         schema = TABLES["raw/bars"].schema
@@ -49,6 +49,15 @@ def build(queries: Mapping[str, str]) -> Build:
                 if name.startswith("raw/"):
                     connection.register("rows", raw.get(name, spec.schema.empty_table()))
                     connection.execute(f"create table {name.replace('/', '.')} as from rows")
+            connection.execute(f"insert into raw.instruments (symbol, calendar) values ('{INDEX}', 'XNYS')")
+            connection.execute(
+                """
+                insert into raw.sessions by name
+                select distinct 'XNYS' as calendar, ts, ts + interval 21 hours as closes_at
+                from raw.bars
+                where interval = '1d'
+                """
+            )
             connection.execute(f"create table market.bars as {queries['market/bars']}")
             query = f"from ({queries['market/indicators']}) order by symbol, ts"
             table = connection.execute(query).to_arrow_table()
@@ -272,11 +281,9 @@ def test_the_others_are_what_their_formula_says(
     series: dict[str, pd.DataFrame], built: dict[str, pd.DataFrame]
 ) -> None:
     index = series[INDEX].set_index("ts")["close"]
-    market = np.log(index).diff()
     for name, bars in series.items():
-        known = market.reindex(index.index.union(bars["ts"])).ffill().reindex(bars["ts"])
-        first = known.index < index.index[1]
-        for column, reference in by_formula(bars, known.where(~first).to_numpy()).items():
+        known = index.reindex(index.index.union(bars["ts"])).ffill().reindex(bars["ts"])
+        for column, reference in by_formula(bars, np.log(known).diff().to_numpy()).items():
             assert error(built[name][column].to_numpy(), reference) <= 1e-9, (name, column)
 
 
@@ -301,6 +308,16 @@ def test_the_index_moves_with_itself(built: dict[str, pd.DataFrame]) -> None:
     assert len(known) > 500
     assert set(known["beta_60"]) == {1.0}
     np.testing.assert_allclose(known["corr_60"], 1, rtol=1e-15)
+
+
+def test_the_index_is_taken_over_the_same_time_as_the_bar(build: Build) -> None:
+    """A copy of the index moves with it one to one, though it lacks sessions."""
+    index = bars_of(close_of(300, 2), 2).assign(symbol=INDEX)
+    copy = index.drop(index=range(5, 300, 7)).drop(index=range(100, 130), errors="ignore").assign(symbol="COPY")
+    copy = build(pd.concat([it.assign(adj_close=it["close"]) for it in (index, copy)]))["COPY"].dropna(subset="beta_60")
+    assert len(copy) > 150
+    np.testing.assert_allclose(copy[["beta_60", "corr_60"]], 1, rtol=1e-12)
+    assert (copy["corr_60"] <= 1).all()
 
 
 def test_what_is_missing_or_not_positive_costs_its_windows_and_no_more(build: Build) -> None:

@@ -1,8 +1,9 @@
 {#
   The rows of `bars` (symbol, asset_class, currency, interval, ts and any other column) with the exchange `calendar` of
   their symbol and the time `closes_at` from which a bar is known: an intraday bar when it is over, a daily one when its
-  session closes, outside of the sessions at midnight UTC. Where the calendar is not known, the bar itself is taken for
-  known late and what it may know for early: the market index closes at the end of its day, all else at the start.
+  session closes. A daily bar without a known session is itself taken for known late and what it may know for early: the
+  market index closes at the end of its day (midnight UTC), all else at the start. Of these bars `closes_with` is the calendar
+  or else the currency: two of them are known to close together only where it is the same. Null where the close is known.
 #}
 {% macro closes_at(bars) -%}
 (
@@ -11,10 +12,12 @@
         case
             when listed.interval <> '1d' then {{ plus_seconds('listed.ts', seconds('listed.interval')) }}
             when sessions.closes_at is not null then sessions.closes_at
-            when listed.calendar is not null or listed.symbol = '{{ var("market_index") }}'
-                then listed.ts + interval 1 day
+            when listed.symbol = '{{ var("market_index") }}' then listed.ts + interval 1 day
             else listed.ts
-        end as closes_at
+        end as closes_at,
+        case
+            when listed.interval = '1d' and sessions.closes_at is null then coalesce(listed.calendar, listed.currency)
+        end as closes_with
     from (
         select
             bars.*,

@@ -44,3 +44,11 @@ inner join {{ source('raw', 'instruments') }} as instruments
 where instruments.ends_at is null
 group by bars.source
 {%- endmacro %}
+
+{# When each provider last brought anything new. What is generated or dropped as a file need not go on. #}
+{% macro providers_of(relation) -%}
+select source, max(ingested_at) as newest
+from {{ relation }}
+where source not in ('synthetic', 'file')
+group by source
+{%- endmacro %}

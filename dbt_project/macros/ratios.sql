@@ -7,3 +7,8 @@
 {% macro ratio(a, b) -%}
     (case when {{ b }} > 1e-14 then {{ a }} / ({{ b }}) when {{ b }} <= 1e-14 then 0e0 end)
 {%- endmacro %}
+
+{# A number, or the bound that rounding took it beyond; null for null, which `least` and `greatest` would pass over. #}
+{% macro clipped(number, low, high) -%}
+    (case when {{ number }} < {{ low }} then {{ low }} when {{ number }} > {{ high }} then {{ high }} else {{ number }} end)
+{%- endmacro %}

@@ -25,7 +25,7 @@ _FIRST_YEAR = 1990
 
 
 class BcrpSource:
-    """Values by period. `released_at` stays null: when a value became known is the time of its ingestion."""
+    """Values by period. `released_at` stays null: BCRP does not tell when it published or revised a value."""
 
     name = "bcrp"
     origin = "bcrp series"

@@ -1,7 +1,10 @@
 {{ config(changed_by={
     'raw/bars': 'select symbol, interval, ts from changes',
     'raw/flags': 'select symbol, interval, ts from changes',
-    'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+    'raw/instruments': "
+        select symbol, null as interval, null as ts
+        from (" ~ changed_instruments(['source', 'fallbacks']) ~ ")
+    ",
 }) }}
 
 -- One true bar per symbol and session, from one source per symbol, adjusted forwards.

@@ -1,11 +1,67 @@
--- From two days before the bar before a change on: sessions since then may be missing, and one may have begun.
+-- From two days before the last bar inside a session before a change on: sessions since then may be missing, one may
+-- have begun. All of a series where the 30 days before, which the lookback has, hold no earlier one to count them from.
 {{ config(sparse=true, lookback=1, changed_by={
     'market/bars': "
-        select symbol, interval, date_trunc('day', previous_ts) - interval 2 days as ts
-        from (" ~ bar_before_changes() ~ ")
+        with touched as (
+            select symbol, interval, min(ts) as first_ts
+            from changes
+            group by symbol, interval
+        ),
+        recent as (
+            select symbol, interval, asset_class, currency, ts from changes
+            union all
+            select symbol, interval, asset_class, currency, ts
+            from market.bars
+            where ts >= getvariable('first_change') - interval 30 days
+        ),
+        listed as (
+            select
+                recent.*,
+                first_ts,
+                coalesce(
+                    instruments.calendar, default_calendar(recent.asset_class, recent.currency), 'unknown'
+                ) as calendar
+            from recent
+            inner join touched using (symbol, interval)
+            left join raw.instruments using (symbol)
+            where recent.ts >= first_ts - interval 30 days
+        ),
+        placed as (
+            select
+                listed.*,
+                listed.ts < first_ts and (
+                    interval = '1d' and sessions.ts is not null
+                    or listed.ts >= opens_at and listed.ts < least(closes_at, break_starts_at)
+                    or listed.ts >= break_ends_at and listed.ts < closes_at
+                ) as is_inside,
+                if(is_inside, listed.ts, null) as inside_ts
+            from listed
+            left join raw.sessions
+                on listed.calendar = sessions.calendar and date_trunc('day', listed.ts) = sessions.ts
+        )
+        select
+            symbol,
+            interval,
+            case
+                when count(distinct calendar) > 1 then null
+                when any_value(calendar) not in (select calendar from raw.sessions) then min(first_ts)
+                when min(inside_ts) < max(inside_ts) - interval 4 days
+                    then date_trunc('day', max(inside_ts)) - interval 2 days
+            end as ts
+        from placed
+        group by symbol, interval
     ",
-    'raw/instruments': 'select symbol, null as interval, null as ts from changes',
-    'raw/sessions': 'select null as symbol, null as interval, ts from changes',
+    'raw/instruments': "
+        select symbol, null as interval, null as ts
+        from (" ~ changed_instruments(['calendar']) ~ ")
+    ",
+    'raw/sessions': "
+        select symbol, interval, null as ts
+        from (select distinct symbol, interval, asset_class, currency from market.bars) as bars
+        left join raw.instruments using (symbol)
+        semi join changes
+            on changes.calendar = coalesce(instruments.calendar, default_calendar(bars.asset_class, bars.currency))
+    ",
 }) }}
 
 -- Where bars and exchange calendars disagree: one row per series, day and finding. Unknown calendars expect nothing.

@@ -19,7 +19,10 @@
         where interval = '1d' and coalesce(actions.ts > previous_ts, true)
     ",
     'raw/corporate_actions': "select symbol, '1d' as interval, null as ts from changes",
-    'raw/instruments': "select symbol, '1d' as interval, null as ts from changes",
+    'raw/instruments': "
+        select symbol, '1d' as interval, null as ts
+        from (" ~ changed_instruments(['source', 'fallbacks']) ~ ")
+    ",
 }) }}
 
 -- Splits and dividends, from one source per symbol: as it delivers them, else as its adjusted closes imply them.
@@ -27,7 +30,8 @@ with instruments as (
 
     select
         symbol,
-        source as preferred_source
+        source as preferred_source,
+        fallbacks
     from {{ source('raw', 'instruments') }}
 
 ),
@@ -92,7 +96,6 @@ rounding as (
     select
         symbol,
         source,
-        count(*) as sessions,
         case
             {%- for decimals in range(7) %}
             when bool_and(round(adj_close, {{ decimals }}) = adj_close) then {{ "%.7f" % (0.5 * 10 ** -decimals) }}
@@ -132,6 +135,7 @@ steps as (
 
 ),
 
+-- Of several sources always the same one, whatever bars come: the preferred one, else the first fallback, else by name.
 implied as (
 
     select
@@ -154,7 +158,10 @@ implied as (
     where is_split or step > 1
     qualify dense_rank() over (
         partition by symbol
-        order by (source = preferred_source) desc nulls last, sessions desc, source asc
+        order by
+            (source = preferred_source) desc nulls last,
+            nullif(array_position(split(fallbacks, ','), source), 0) asc nulls last,
+            source asc
     ) = 1
 
 ),

@@ -2,13 +2,13 @@
     'market/indicators': 'select symbol, interval, ts from changes',
     'market/bars': 'select symbol, interval, ts from changes',
     'raw/sessions': 'select null as symbol, null as interval, ts from changes',
-    'raw/instruments': '
-        select distinct null as symbol, null as interval, null as ts
-        from (select symbol, calendar from changes group by symbol, calendar having count(*) = 1)
-    ',
+    'raw/instruments': "
+        select null as symbol, null as interval, null as ts
+        from (" ~ changed_instruments(['calendar']) ~ ")
+    ",
 }) }}
 
--- Where a bar stands among all bars of its length that close at the same moment: what closes later is not known yet.
+-- Where a bar stands among all bars of its length and day that close together: what closes later is not known yet.
 with bars as (
 
     select
@@ -16,6 +16,7 @@ with bars as (
         interval,
         ts,
         closes_at,
+        closes_with,
         currency,
         volume,
         close * volume as traded_value,

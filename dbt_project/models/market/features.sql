@@ -9,16 +9,15 @@
     lookback=252,
     warm="interval = '1d'",
     changed_by={
-        'market/bars': 'select symbol, interval, ts from changes',
-        'market/indicators': "
-            select symbol, interval, ts from changes
-            union all
-            select null as symbol, interval, ts from changes where symbol = '" ~ var('market_index') ~ "'
-        ",
+        'market/bars': "select " ~ index_for_all() ~ ", interval, ts from changes",
+        'market/indicators': "select " ~ index_for_all() ~ ", interval, ts from changes",
         'market/cross_section': 'select symbol, interval, ts from changes',
         'raw/macro': 'select null as symbol, null as interval, coalesce(released_at, ts) as ts from changes',
         'raw/news': "select symbol, null as interval, date_trunc('day', ts) as ts from changes",
-        'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+        'raw/instruments': "
+            select " ~ index_for_all() ~ ", null as interval, null as ts
+            from (" ~ changed_instruments(['calendar', 'sector']) ~ ")
+        ",
         'raw/sessions': 'select null as symbol, null as interval, ts from changes',
     },
 ) }}

@@ -1,24 +1,27 @@
 {{ config(
     changed_by={
-        'market/bars': """
-            select if(symbol = '" ~ var('market_index') ~ "', null, symbol) as symbol, interval, ts from changes
-        """,
-        'raw/instruments': 'select symbol, null as interval, null as ts from changes',
+        'market/bars': "select " ~ index_for_all() ~ ", interval, ts from changes",
+        'raw/instruments': "
+            select " ~ index_for_all() ~ ", null as interval, null as ts
+            from (" ~ changed_instruments(['calendar']) ~ ")
+        ",
         'raw/sessions': "select null as symbol, '1d' as interval, ts from changes",
     },
     lookback=260,
     warm="""
         bar_number >= 260 and ema_200 is not null and average_gain_14 is not null and ewma_variance is not null
-        and (range_number = 0 or adx_14 is not null)
+        and (high_low_number = 0 or adx_14 + atr_14 + atr_10 is not null)
         and (volume_number = 0 or obv is not null)
-        and (range_number = 0 or volume_number = 0 or adl is not null)
+        and (high_low_number = 0 or volume_number = 0 or adl is not null)
     """,
 ) }}
 
 -- Technical indicators on forward-adjusted prices: rows become lists of a series, functions of lists take care of all that
 -- looks at more than one row, and the lists become rows again. To add an indicator, write one expression: over lists
 -- in `recursions` or `windows`, or of their results in `indicators`; and describe it in indicators.yml.
-{%- set columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'market_return', 'bars_a_year'] %}
+{%- set columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'market_close', 'bars_a_year'] %}
+{#- Rows that a window below may look back on, its own not counted; a longer one needs more, and no less of `lookback` above. #}
+{%- set window_rows = 61 %}
 with bars as (
 
     select
@@ -41,9 +44,9 @@ market as (
     select
         interval,
         closes_at,
-        {{ log_ratio('close_adj', 'lag(close_adj) over (partition by interval order by ts)') }} as market_return
+        close_adj as market_close
     from {{ closes_at(ref('bars')) }}
-    where symbol = '{{ var("market_index") }}'
+    where symbol = '{{ var("market_index") }}' and {{ is_finite('close_adj') }}
 
 ),
 
@@ -60,7 +63,7 @@ known as (
     select
         moments.interval,
         moments.closes_at,
-        market.market_return
+        market.market_close
     from moments
     {{ asof_left_join('moments', 'market', on=['interval'], time='closes_at') }}
 
@@ -70,7 +73,7 @@ beside_the_market as (
 
     select
         bars.*,
-        known.market_return
+        known.market_close
     from bars
     left join known on bars.interval = known.interval and bars.closes_at = known.closes_at
 
@@ -82,7 +85,7 @@ lists as (
 
 ),
 
--- How many rows come before the first to build. The two long averages need 199 of them, everything else the last 61.
+-- How many rows come before the first to build. Two long averages are made of all of them, everything else of the last few.
 counted as (
 
     select
@@ -93,14 +96,14 @@ counted as (
     group by symbol, interval
 
 ),
-{%- set surplus = 'greatest(lookback - 61, 0)' %}
+{%- set surplus = 'greatest(lookback - ' ~ window_rows ~ ', 0)' %}
 
 series as (
 
     select
         lists.symbol,
         lists.interval,
-        least(lookback, 61) as lookback,
+        least(lookback, {{ window_rows }}) as lookback,
         rolling_mean(close, 100, lookback) as sma_100,
         rolling_mean(close, 200, lookback) as sma_200,
         {%- for column in columns %}
@@ -119,6 +122,7 @@ previous as (
         lagged(close, 1, 0) as previous_close,
         lagged(high, 1, 0) as previous_high,
         lagged(low, 1, 0) as previous_low,
+        lagged(market_close, 1, 0) as previous_market_close,
         {{ each('(high[i] + low[i] + close[i]) / 3') }} as typical_price
     from series
 
@@ -139,6 +143,8 @@ changes as (
             end
         """) }} as true_range,
         {{ each(log_ratio('close[i]', 'previous_close[i]')) }} as log_return_1,
+        -- the index moves from what it was when the bar before was known to what it is now, however long that is
+        {{ each(log_ratio('market_close[i]', 'previous_market_close[i]')) }} as market_return,
         {{ each(log_ratio('high[i]', 'low[i]')) }} as log_range,
         {{ each(log_ratio('close[i]', 'open[i]')) }} as log_body,
         lagged(typical_price, 1, 0) as previous_typical_price,
@@ -208,8 +214,9 @@ inputs as (
             0.5e0 * log_range[i] * log_range[i] - (2 * ln(2e0) - 1) * log_body[i] * log_body[i]
         """) }} as garman_klass_term,
 
-        -- which rows have a range and a volume
+        -- which rows have a range, a high with a low, and a volume
         {{ each('case when true_range[i] + up[i] + down[i] is null then 0e0 else 1e0 end') }} as has_range,
+        {{ each('case when high[i] + low[i] is null then 0e0 else 1e0 end') }} as has_high_low,
         {{ each('case when volume[i] is null then 0e0 else 1e0 end') }} as has_volume
     from changes
 
@@ -229,6 +236,7 @@ recursions as (
         inputs.interval,
         {{ running_sum('one', 'bar_number') }},
         {{ running_sum('has_range', 'range_number') }},
+        {{ running_sum('has_high_low', 'high_low_number') }},
         {{ running_sum('has_volume', 'volume_number') }},
         {%- for n in [5, 10, 12, 20, 26, 50, 200] %}
         {{ ema('close', n, 'ema_' ~ n) }},
@@ -267,7 +275,7 @@ derived as (
         {{ each("""
             case
                 when plus_dm_sum_14[i] + minus_dm_sum_14[i] > 1e-14
-                    then 100 * abs(plus_dm_sum_14[i] - minus_dm_sum_14[i]) / (plus_dm_sum_14[i] + minus_dm_sum_14[i])
+                    then 100 * (abs(plus_dm_sum_14[i] - minus_dm_sum_14[i]) / (plus_dm_sum_14[i] + minus_dm_sum_14[i]))
                 when plus_dm_sum_14[i] is not null and range_number[i] < 28 then 0e0
                 when plus_dm_sum_14[i] is not null then cast('nan' as double)
             end
@@ -308,7 +316,7 @@ stochastics as (
         *,
         {{ each("""
             case
-                when highest[i] > lowest[i] then 100 * (late_closes[i] - lowest[i]) / (highest[i] - lowest[i])
+                when highest[i] > lowest[i] then 100 * ((late_closes[i] - lowest[i]) / (highest[i] - lowest[i]))
                 when highest[i] <= lowest[i] then 0e0
             end
         """, along='late_closes') }} as k
@@ -393,13 +401,13 @@ indicators as (
     select
         *,
 
-        -- momentum
-        {{ ratio('100 * average_gain_14', 'average_gain_14 + average_loss_14') }} as rsi_14,
+        -- momentum: a quotient of at most 1 is taken first, so that no rounding leaves the range of 100
+        100 * {{ ratio('average_gain_14', 'average_gain_14 + average_loss_14') }} as rsi_14,
         case when macd_signal is not null then macd_line end as macd,
         macd_line - macd_signal as macd_hist,
         case when stoch_d_3 is not null then k end as stoch_k_14,
         case
-            when highest_14 > lowest_14 then -100 * (highest_14 - close) / (highest_14 - lowest_14)
+            when highest_14 > lowest_14 then -100 * ((highest_14 - close) / (highest_14 - lowest_14))
             when highest_14 <= lowest_14 then 0e0
         end as williams_r_14,
         case
@@ -410,8 +418,8 @@ indicators as (
         case when close_{{ n }}_ago = 0 then 0e0 else 100 * (close / close_{{ n }}_ago - 1) end as roc_{{ n }},
         {%- endfor %}
         close - close_10_ago as momentum_10,
-        {{ ratio('100 * plus_dm_sum_14', 'range_sum_14') }} as plus_di_14,
-        {{ ratio('100 * minus_dm_sum_14', 'range_sum_14') }} as minus_di_14,
+        100 * {{ ratio('plus_dm_sum_14', 'range_sum_14') }} as plus_di_14,
+        100 * {{ ratio('minus_dm_sum_14', 'range_sum_14') }} as minus_di_14,
 
         -- bands and channels
         sma_20 as bb_middle_20,
@@ -426,7 +434,8 @@ indicators as (
         -- volume
         money_flow_20 / nullif(priced_volume_20, 0) as vwap_20,
         case
-            when positive_flow_14 + negative_flow_14 >= 1 then 100 * positive_flow_14 / (positive_flow_14 + negative_flow_14)
+            when positive_flow_14 + negative_flow_14 >= 1
+                then 100 * (positive_flow_14 / (positive_flow_14 + negative_flow_14))
             when positive_flow_14 + negative_flow_14 < 1 then 0e0
         end as mfi_14,
         (volume - volume_mean_20) / nullif(volume_deviation_20, 0) as volume_zscore_20,
@@ -443,7 +452,7 @@ indicators as (
         case when peak > 0 then close / peak - 1 end as drawdown,
         (close - sma_20) / nullif(deviation_20 * sqrt(20e0 / 19), 0) as price_zscore_20,
         market_covariance_60 / nullif(market_variance_60, 0) as beta_60,
-        market_covariance_60 / nullif(return_deviation_60 * sqrt(market_variance_60), 0) as corr_60,
+        {{ clipped('market_covariance_60 / nullif(return_deviation_60 * sqrt(market_variance_60), 0)', '-1e0', '1e0') }} as corr_60,
 
         cast(year(ts) as integer) as year
     from by_row

@@ -120,7 +120,9 @@ opens as (
         source,
         open = lag(close) over (partition by symbol, interval, source order by ts) as repeats
     from delivered
-    where interval = '1d' and open is not null and asset_class <> 'crypto'
+    where interval = '1d'
+    -- the close before is that of any bar: these are left out after `lag`
+    qualify open is not null and asset_class <> 'crypto'
 
 ),
 

@@ -9,7 +9,8 @@ with versions as (
 ),
 
 -- A source that says on which day it published a value says not when on that day: it counts as known when the day is
--- over. Of one that dates nothing, the first version counts as known after the usual delay, and any later one when it came.
+-- over. Of one that dates nothing, the first version that the lake has counts as known after the usual delay, with whatever
+-- the source had revised by the time it was read, and any later one when it came.
 dated as (
 
     select
@@ -22,7 +23,6 @@ dated as (
             when series like '%D' then least(ts + interval 7 day, ingested_at)
             when series like '%M' then least(ts + interval 80 day, ingested_at)
             when series like '%Q' then least(ts + interval 160 day, ingested_at)
-            when series like '%A' then least(ts + interval 460 day, ingested_at)
             else ingested_at
         end as known_at,
         ingested_at,
