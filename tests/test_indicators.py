@@ -293,6 +293,7 @@ def test_every_column_is_held_against_something(queries: Mapping[str, str], buil
     states = {
         "bar_number",
         "range_number",
+        "high_low_number",
         "volume_number",
         "macd_fast",
         "average_gain_14",
