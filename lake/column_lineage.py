@@ -34,7 +34,7 @@ def column_lineage(sql: str, tables: Mapping[str, Sequence[str]], dialect: str =
     try:
         query = _values_only(_plain(parse_one(sql, dialect=dialect)))
         if any(union.args.get("by_name") for union in query.find_all(exp.SetOperation)):
-            raise NotImplementedError("`union by name` would be taken for one by position")
+            raise ValueError("`union by name` would be taken for one by position")
         columns_of = lineage(None, query, schema, dialect=dialect, copy=False, trim_selects=False)
     except Exception as error:  # whatever the parser raises where it is beyond itself
         raise ValueError(f"no column lineage: {error}") from error

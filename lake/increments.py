@@ -18,10 +18,10 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from lake import duck
+from lake.changes import SLICES, changed_rows
 from lake.derived import functions_source
 from lake.duck import literal
-from lake.inventory import read_log
-from lake.slices import changed_keys, predicates
+from lake.slices import changed_keys, predicates, same_key
 from lake.store import Lake, Snapshot
 
 _REVISION = 1  # of this module: with another one all tables are built anew
@@ -32,9 +32,9 @@ _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
 _PIECE_ROWS = 200_000
-_MOST_COMPARED_ROWS = 2_000_000  # of an upstream that was written anew, or in scope; beyond, all is built anew
+_MOST_ROWS_IN_SCOPE = 2_000_000  # beyond, all is built anew
 _LISTED_SYMBOLS = 20
-_BUILT_FROM, _SLICES = "built_from", "slices"  # in the custom metadata of a commit
+_BUILT_FROM = "built_from"  # in the custom metadata of a commit
 _JOIN_SCOPE = "inner join _scope on stored.symbol = _scope.symbol and stored.interval = _scope.interval"
 
 
@@ -61,6 +61,11 @@ class Model:
     warm: str = "true"
     across_symbols: bool = False
     sparse: bool = False
+
+    @property
+    def first_upstream(self) -> str:
+        """The lake table whose series are those of the model."""
+        return next(iter(self.changed_by))
 
     @property
     def fingerprint(self) -> str:
@@ -175,48 +180,6 @@ def _build_upon(
     return written
 
 
-def changed_rows(lake: Lake, table: str, then: Snapshot, now: Snapshot) -> str | None:
-    """SQL of the rows that a table has now and did not have then, or the reverse: from the files that came and went.
-
-    Returns
-    -------
-    None where that cannot be said: another table or other columns, files that are gone, or most of the table anew.
-    """
-    if then.id != now.id or then.version > now.version:
-        return None
-    names = [f"_delta_log/{version:020}.json" for version in range(then.version + 1, now.version + 1)]
-    try:
-        commits = list(read_log(lambda path: lake.read_file(table, path), names))
-    except FileNotFoundError:
-        return None
-    appended, came, went, slices = set[str](), set[str](), set[str](), []
-    for commit in commits:
-        added, removed = (commit.files(action, data_change=True) for action in ("add", "remove"))
-        (came if removed else appended).update(added)
-        went |= removed
-        if removed:
-            slices.append(commit.info.get(_SLICES, "true"))
-    if appended & went:  # the rows of a file that was written anew are not only those of its slices
-        came, appended, slices = came | appended, set(), ["true"]
-    came, went = came - went, went - came
-    other_columns = any("metaData" in action for commit in commits for action in commit.actions)
-    too_many = "true" in slices and sum(commit.rows_added for commit in commits) > _MOST_COMPARED_ROWS
-    if other_columns or too_many or not lake.has_files(table, appended | came | went):
-        return None
-    columns = ", ".join(f'"{name}"' for name in lake.columns(table))
-
-    def rows(files: set[str], where: str = "true") -> str:
-        if not files:
-            return f"select {columns} from ({duck.scan(lake, table)}) where false"
-        paths = ", ".join(literal(f"{lake.path(table)}/{path}") for path in sorted(files))
-        return f"select {columns} from read_parquet([{paths}], hive_partitioning = true) where {where}"
-
-    if not went:
-        return rows(appended | came)
-    new, old = (rows(files, " or ".join(slices)) for files in (came, went))
-    return f"{rows(appended)} union all (({new}) except all ({old})) union all (({old}) except all ({new}))"
-
-
 class _LastBuild(NamedTuple):
     version: int
     upstreams: dict[str, Snapshot]
@@ -276,7 +239,7 @@ def _find_scope(
     (everyone,) = _row(connection, "select min(ts) from changes where symbol is null")
     known = " union ".join(
         f"select symbol, interval from {relation} where {'false' if everyone is None else f'ts >= {literal(everyone)}'}"
-        for relation in ("stored", _first_upstream(model))
+        for relation in ("stored", duck.relation(model.first_upstream))
     )
     connection.execute(f"""
         create or replace temp table first_changes as
@@ -313,18 +276,17 @@ def _is_large(connection: DuckDBPyConnection, lake: Lake, model: Model, now: Map
     (pieces,) = _row(connection, "select count(distinct piece) from series")
     if pieces < 2 and not model.across_symbols:
         return False
-    first = next(iter(model.changed_by))
     (rows,) = _row(
         connection,
         f"""
         select count(*)
-        from {duck.relation(first)} as upstream
+        from {duck.relation(model.first_upstream)} as upstream
         inner join series on upstream.symbol = series.symbol and upstream.interval = series.interval
         where upstream.ts >= series.first_ts and {_bounds(connection, "from series", "upstream", "first_ts")}
         """,
     )
-    most = max(_PIECE_ROWS, lake.row_count(first, now[first].version) // 2)
-    return bool(rows > min(most, _MOST_COMPARED_ROWS))
+    most = max(_PIECE_ROWS, lake.row_count(model.first_upstream, now[model.first_upstream].version) // 2)
+    return bool(rows > min(most, _MOST_ROWS_IN_SCOPE))
 
 
 def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
@@ -336,14 +298,14 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
     (since,) = _row(connection, "select min(first_ts) from first_changes")
     newest = "null"
     if since is not None:
-        newest = f"(select max(ts) from {_first_upstream(model)} where ts >= {literal(since)})"
+        newest = f"(select max(ts) from {duck.relation(model.first_upstream)} where ts >= {literal(since)})"
     connection.execute(f"""
         create or replace temp table reached as
         select *, if(first_ts = {_BEGINNING}, first_ts, first_ts - to_days(reach)) as reach_ts
         from first_changes
         inner join (values {reaches}) as reaches (interval, bars_a_day, reach) using (interval)
     """)
-    last_rows, counted = [], _first_upstream(model) if model.sparse else "stored"
+    last_rows, counted = [], duck.relation(model.first_upstream) if model.sparse else "stored"
     for interval in _BARS_A_DAY:
         series = f"from reached where interval = '{interval}' and first_ts > {_BEGINNING}"
         last_rows.append(f"""
@@ -382,15 +344,10 @@ def _list_everything(connection: DuckDBPyConnection, model: Model) -> None:
         select
             symbol, interval, {first_ts} as first_ts, first_ts as read_from, null as state_ts, {until} as until,
             {rows} as rows
-        from {_first_upstream(model)}
+        from {duck.relation(model.first_upstream)}
         group by all
         """,
     )
-
-
-def _first_upstream(model: Model) -> str:
-    """The relation whose series are those of the model."""
-    return duck.relation(next(iter(model.changed_by)))
 
 
 def _list_series(connection: DuckDBPyConnection, series: str) -> None:
@@ -521,9 +478,6 @@ def _write_changes(
     """Write the slices in which the rows of `series` are not those that are stored."""
     identity = list(dict.fromkeys([*model.key, *model.partition_by]))
 
-    def same_key(one: str, other: str) -> str:
-        return " and ".join(f'{one}."{name}" is not distinct from {other}."{name}"' for name in model.key)
-
     connection.execute("create or replace temp table new as from stored limit 0")
     connection.execute("create or replace temp view old as from stored")
     connection.execute(f"create or replace temp table changed as {changed_keys(connection, 'new', 'new', identity)}")
@@ -539,7 +493,7 @@ def _write_changes(
         differing = changed_keys(connection, "piece", "old", identity)
         connection.execute(f"create or replace temp table differing as {differing}")
         connection.execute("insert into changed from differing")
-        in_it = same_key("piece", "differing")
+        in_it = same_key("piece", "differing", model.key)
         connection.execute(f"insert into new by name from piece semi join differing on {in_it}")
     changed, known, gone = _row(
         connection, "select count(*), count(*) filter (where is_known), count(*) filter (where is_gone) from changed"
@@ -549,11 +503,11 @@ def _write_changes(
     found = predicates(connection, "changed", model.key, model.partition_by)
     source, predicate = "from new", None
     if known:  # a slice may also hold rows that stay as they are
-        predicate = " or ".join(found)
-        metadata = {**metadata, _SLICES: predicate}
+        predicate, in_changed = " or ".join(found), same_key("stored", "changed", model.key)
+        metadata = {**metadata, SLICES: predicate}
         source += f"""
             union all by name
-            select stored.* from stored anti join changed on {same_key("stored", "changed")} where {predicate}
+            select stored.* from stored anti join changed on {in_changed} where {predicate}
         """
     reader = connection.execute(f"from ({source}) order by {', '.join(model.key)}").to_arrow_reader()
     counted = _Counted(reader.schema, reader)

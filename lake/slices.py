@@ -22,13 +22,17 @@ def changed_keys(connection: DuckDBPyConnection, new: str, old: str, key: Sequen
     columns = [name for (name, *_) in connection.execute(f"describe {new}").fetchall()]
     differs = [f'new."{name}" is distinct from old."{name}"' for name in ("present", *columns) if name not in key]
     keys = ", ".join(f'coalesce(new."{name}", old."{name}") as "{name}"' for name in key)
-    same_key = " and ".join(f'new."{name}" is not distinct from old."{name}"' for name in key)
     return f"""
         select {keys}, old.present is not null as is_known, new.present is null as is_gone
         from (select *, true as present from {new}) as new
-        full join (select *, true as present from {old}) as old on {same_key}
+        full join (select *, true as present from {old}) as old on {same_key("new", "old", key)}
         where {" or ".join(differs)}
     """
+
+
+def same_key(one: str, other: str, key: Sequence[str]) -> str:
+    """Condition on which rows of two relations have the same key; null is the same as null."""
+    return " and ".join(f'{one}."{name}" is not distinct from {other}."{name}"' for name in key)
 
 
 def predicates(

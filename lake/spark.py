@@ -102,12 +102,11 @@ class SparkEngine:
             return staged.commit(stored, metadata)
 
     def _show_whole_scope(self, model: Model) -> None:
-        upstream = _relation(next(iter(model.changed_by)))
         self._session.sql(f"""
             select distinct
                 symbol, interval, {_BEGINNING} as first_ts, {_BEGINNING} as read_from,
                 cast(null as timestamp) as state_ts, {_END} as until
-            from {upstream}
+            from {_relation(model.first_upstream)}
         """).createOrReplaceTempView("_scope")
         state = ", ".join(
             f"cast(null as {_SQL_TYPES.get(kind, kind)}) as {name}" for name, kind in model.columns.items()

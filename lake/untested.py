@@ -2,7 +2,7 @@
 
 from duckdb import DuckDBPyConnection
 
-from lake.increments import changed_rows
+from lake.changes import changed_rows
 from lake.slices import predicates
 from lake.store import Lake, Snapshot
 

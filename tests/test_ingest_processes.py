@@ -31,6 +31,13 @@ def ingest_and_die(uri: str, path: Path, before: str) -> None:
     ingest_file(Lake(uri), path)
 
 
+def ingest_until_killed(lake: Lake, path: Path, before: str) -> None:
+    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
 def ingest_at_once(uri: str, path: Path, ready: Barrier) -> None:
     """Ingest a file in this process; when its bars are judged it waits until those of the others are too."""
     append_at = Lake.append_at
@@ -61,6 +68,14 @@ def written(bars: pd.DataFrame, path: Path) -> Path:
     return path
 
 
+def spoilt_walk() -> pd.DataFrame:
+    """A walk with a row to reject and a bar to flag."""
+    bars = walk()
+    bars.loc[3, "close"] = -1.0
+    bars.loc[30:, PRICES] /= 2
+    return bars
+
+
 def current(lake: Lake) -> pd.DataFrame:
     """What stg_bars takes for true: of each key the row ingested last, of two at once that of the greater batch id."""
     bars = lake.read("raw/bars").to_pandas().sort_values(["ts", "ingested_at", "batch_id"])
@@ -71,14 +86,8 @@ def current(lake: Lake) -> pd.DataFrame:
 def test_killed_between_two_writes_and_run_again_it_is_as_if_nothing_had_happened(
     lake: Lake, tmp_path: Path, before: str
 ) -> None:
-    bars = walk()
-    bars.loc[3, "close"] = -1.0
-    bars.loc[30:, PRICES] /= 2
-    path = written(bars, tmp_path / "AAPL.csv")
-    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    path = written(spoilt_walk(), tmp_path / "AAPL.csv")
+    ingest_until_killed(lake, path, before)
     assert [lake.row_count(table) for table in WRITES[WRITES.index(before) :]] == [0] * (5 - WRITES.index(before))
     ingest_file(lake, path)
     assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1, 1]
@@ -89,13 +98,9 @@ def test_killed_between_two_writes_and_run_again_it_is_as_if_nothing_had_happene
 def test_a_killed_batch_that_never_comes_again_is_closed_with_what_it_has_left(
     lake: Lake, tmp_path: Path, before: str
 ) -> None:
-    bars = walk()
-    bars.loc[3, "close"] = -1.0
-    bars.loc[30:, PRICES] /= 2
+    bars = spoilt_walk()
     path = written(bars[:50], tmp_path / "AAPL.csv")
-    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
-    process.start()
-    process.join(60)
+    ingest_until_killed(lake, path, before)
     ingest(lake, bars, "file", "a longer one instead")
     assert len(unbalanced_batches(lake)) == 1
     (closed,) = close_interrupted_batches(lake)
@@ -145,10 +150,7 @@ def test_what_a_killed_batch_has_appended_stays_its_own_when_a_correction_comes_
 
 def test_the_same_file_ingested_twice_at_once_lands_once(lake: Lake, tmp_path: Path) -> None:
     create_raw_tables(lake)
-    bars = walk()
-    bars.loc[3, "close"] = -1.0
-    bars.loc[30:, PRICES] /= 2
-    path = written(bars, tmp_path / "AAPL.csv")
+    path = written(spoilt_walk(), tmp_path / "AAPL.csv")
     run_at_once(lake, path, path)
     assert [lake.row_count(table) for table in WRITES] == [59, 1, 1, 1, 1]
     assert unbalanced_batches(lake) == []
