@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray, Target
+from ml.arrays import FloatArray
+from ml.datasets import Target
 
 BLOCK_SESSIONS = 20
 """Sessions in a bootstrap block: longer than the overlap of two outcomes, about a month of volatility clustering."""
