@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
-RowIndex = NDArray[np.intp]
+from ml.arrays import FloatArray, RowIndex
 
 FEATURES = (
     "log_return_1",

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.datasets import EMBARGO, FloatArray, Panel, RowIndex, Target, known_at, label
+from ml.arrays import FloatArray, RowIndex
+from ml.datasets import EMBARGO, Panel, Target, known_at, label
 from ml.models.base import Forecaster, Sample
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 
 BLOCK_SESSIONS = 20
 """Sessions in a bootstrap block: longer than the overlap of two outcomes, about a month of volatility clustering."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 from ml.evaluation.hac import session_means, standard_error
 
 

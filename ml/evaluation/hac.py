@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 
 
 def session_means(values: FloatArray, ts: NDArray[np.datetime64]) -> FloatArray:

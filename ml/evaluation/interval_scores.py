@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 
 
 def inside(outcome: FloatArray, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ml.datasets import FloatArray, Target
+from ml.arrays import FloatArray
+from ml.datasets import Target
 
 
 def loss(target: Target, outcome: FloatArray, mean: FloatArray) -> FloatArray:

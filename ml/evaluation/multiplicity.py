@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 from ml.evaluation.bootstrap import BLOCK_SESSIONS, DRAWS
 from ml.evaluation.hac import session_means
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 from ml.evaluation.hac import standard_error
 from ml.evaluation.losses import squared_error
 

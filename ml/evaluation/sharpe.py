@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 
 
 def sharpe_ratio(returns: FloatArray) -> float:

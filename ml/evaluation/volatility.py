@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 from ml.evaluation.losses import qlike, squared_error
 
 
