@@ -1,4 +1,4 @@
-"""Intervals: split conformal prediction around a point forecast or around quantiles, and the scores of intervals."""
+"""Intervals: split conformal prediction around a point forecast or around forecast quantiles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,19 +126,6 @@ def quantile(scores: FloatArray, level: float) -> float:
 def coverage(outcome: FloatArray, bounds: NDArray[np.float64]) -> FloatArray:
     """Share of outcomes [N] inside bounds [N, levels, 2], per level."""
     return ((outcome[:, None] >= bounds[:, :, 0]) & (outcome[:, None] <= bounds[:, :, 1])).mean(axis=0)
-
-
-def interval_score(outcome: FloatArray, bounds: NDArray[np.float64], levels: tuple[float, ...] = LEVELS) -> FloatArray:
-    """Interval score [N, levels] of outcomes [N], in their unit: the width, and the distance of a miss times 2 / alpha.
-
-    References
-    ----------
-    Gneiting, Raftery (2007), Strictly proper scoring rules, prediction, and estimation, equation 43.
-    """
-    lower, upper = bounds[:, :, 0], bounds[:, :, 1]
-    y = outcome[:, None]
-    missed = np.maximum(lower - y, 0.0) + np.maximum(y - upper, 0.0)
-    return upper - lower + 2.0 / (1.0 - np.asarray(levels)) * missed
 
 
 def quantile_scores(outcome: FloatArray, bounds: NDArray[np.float64], scale: FloatArray) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ml import adaptive as module
 from ml.adaptive import FLOOR, GAMMA, MIN_SCORES, OWN_GAMMA, REFRESH, WINDOW, Shifts, adaptive
-from ml.intervals import LEVELS, conformalised, interval_score, quantile, quantile_scores
+from ml.intervals import LEVELS, conformalised, quantile, quantile_scores
 
 DAY = np.timedelta64(1, "D")
 
@@ -98,20 +98,6 @@ def test_an_interval_stays_finite_after_any_number_of_misses() -> None:
     np.testing.assert_allclose(1 - state.levels(code, nominal), FLOOR * (1 - nominal[None]))
     unknown = state.levels(np.array([-1]), nominal)
     np.testing.assert_allclose(unknown, state.levels(code, nominal))
-
-
-def test_the_interval_score_is_the_mean_of_two_pinball_losses() -> None:
-    """Its identity: 2 / alpha times the sum of the losses of both quantiles."""
-    from sklearn.metrics import mean_pinball_loss
-
-    rng = np.random.default_rng(1)
-    outcome = rng.normal(size=400)
-    bounds = np.sort(rng.normal(size=(400, 3, 2)), axis=2)
-    scored = interval_score(outcome, bounds).mean(axis=0)
-    for j, level in enumerate(LEVELS):
-        alpha = 1 - level
-        both = [mean_pinball_loss(outcome, bounds[:, j, k], alpha=(alpha / 2, 1 - alpha / 2)[k]) for k in (0, 1)]
-        assert scored[j] == pytest.approx(2 / alpha * sum(both))
 
 
 def test_conformalised_quantiles_cover_although_the_quantiles_do_not() -> None:
