@@ -3,15 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
-RowIndex = NDArray[np.intp]
+from ml.arrays import FloatArray, RowIndex, WindowView
 
 FEATURES = (
     "log_return_1",
@@ -99,24 +98,12 @@ def label(frame: pd.DataFrame, target: Target) -> FloatArray:
     return outcome
 
 
-@dataclass(frozen=True)
-class WindowView:
-    """Windows that end at `rows` of a matrix and are cut when they are asked for, so that memory follows the batch.
-
-    Indexed as the array [N, lookback, inputs] would be: `view[rows]`, `view[:, -1]`, `view[:, -5:]`.
-    """
-
-    values: NDArray[np.float32]
-    rows: RowIndex
-    lookback: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        which, step, column = (*(key if isinstance(key, tuple) else (key,)), slice(None), slice(None))[:3]
-        steps = np.arange(1 - self.lookback, 1)[step]
-        return np.asarray(self.values[np.add.outer(self.rows[which], steps)][..., column])
+def known_at(frame: pd.DataFrame, target: Target) -> NDArray[np.datetime64]:
+    """Session at which the outcome of each row is known; NaT, or of another symbol, where `label` has none."""
+    ts = frame["ts"].to_numpy("datetime64[us]")
+    known = np.full(len(ts), np.datetime64("NaT", "us"))
+    known[: -target.horizon] = ts[target.horizon :]
+    return known
 
 
 @dataclass(frozen=True)
@@ -201,8 +188,7 @@ def split(panel: Panel, outcome: FloatArray, target: Target, lookback: int) -> S
     rows = rows[np.isfinite(outcome[rows])]
     sessions = np.unique(ts[rows])
     edges = np.floor(np.cumsum((0.0, *FRACTIONS)) * len(sessions) + 1e-9).astype(int)
-    known_at = np.full(len(ts), np.datetime64("NaT", "us"))
-    known_at[: -target.horizon] = ts[target.horizon :]
+    known = known_at(panel.frame, target)
     parts: dict[str, RowIndex] = {}
     dates: dict[str, tuple[str, str]] = {}
     for i, part in enumerate(PARTS):
@@ -211,7 +197,7 @@ def split(panel: Panel, outcome: FloatArray, target: Target, lookback: int) -> S
         if first < edges[i + 1]:
             inside = rows[(ts[rows] >= sessions[first]) & (ts[rows] <= sessions[edges[i + 1] - 1])]
             if i + 1 < len(PARTS):
-                inside = inside[known_at[inside] < sessions[edges[i + 1]]]
+                inside = inside[known[inside] < sessions[edges[i + 1]]]
         if len(inside) < MIN_ROWS[part]:
             raise ValueError(
                 f"{target.name} needs at least {MIN_ROWS[part]} {part} rows and has {len(inside)}: "

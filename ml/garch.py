@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.datasets import GARCH_VOLATILITY, VOLATILITY_FLOOR, FloatArray
+from ml.arrays import FloatArray
+from ml.datasets import GARCH_VOLATILITY, VOLATILITY_FLOOR
 
 logger = logging.getLogger(__name__)
 

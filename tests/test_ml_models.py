@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ml.artifact import run, session
+from ml.contract import run, session
 from ml.datasets import TARGETS, Panel, Target, label, split
 from ml.garch import garch_volatility
 from ml.models import FORECASTERS, forecasters

@@ -6,8 +6,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray, Target
-from ml.models.base import Forecaster, Sample, Windows
+from ml.arrays import FloatArray, Windows
+from ml.datasets import Target
+from ml.models.base import Forecaster, Sample
 from ml.models.graph import Graph
 
 BATCH = 4096

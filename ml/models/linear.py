@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
-from ml.models.base import Sample, ScaledForecaster, Windows
+from ml.arrays import FloatArray, Windows
+from ml.models.base import Sample, ScaledForecaster
 from ml.models.graph import Graph
 from ml.models.standardise import Standardise
 
