@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         Series(
             base_url="https://api.stlouisfed.org/fred",
             requests_per_minute=60,
-            series="A191RL1Q225SBEA, CPIAUCSL, FEDFUNDS",
+            series="GDPC1, CPIAUCSL, FEDFUNDS",
         ),
     )
     bcrp: Series = _provider(
