@@ -413,10 +413,13 @@ class Lake:
 
 
 def _writer_properties(schema: pa.Schema) -> WriterProperties:
-    """Row groups of a good size, and no dictionary of floats: it takes most of the time of a write and saves no space."""
-    plain = ColumnProperties(dictionary_enabled=False)
-    floats = {field.name: plain for field in schema if pa.types.is_floating(field.type)}
-    return WriterProperties(max_row_group_size=_ROW_GROUP, column_properties=floats)
+    """Row groups of a good size, and no dictionaries of numbers: they are most of the cost of a write and save little."""
+    repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_timestamp(field.type)]
+    return WriterProperties(
+        max_row_group_size=_ROW_GROUP,
+        default_column_properties=ColumnProperties(dictionary_enabled=False),
+        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in repeated},
+    )
 
 
 def among(column: str, values: Sequence[object] | pa.ChunkedArray) -> pc.Expression:
