@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray
+from ml.arrays import FloatArray
 from ml.evaluation import bootstrap_difference, loss
 from ml.training import Candidate, TrainingResult
 

@@ -1,7 +1,5 @@
 """Training: fit the candidates of one target on a split of the panel, and return everything a decision needs."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +9,21 @@ import numpy as np
 import pandas as pd
 
 from ml import evaluation, intervals
-from ml.artifact import Contract, LoadedModel, pack, run, session, volatility_scale
-from ml.datasets import PARTS, FloatArray, Panel, Split, Target, label, split
+from ml.arrays import FloatArray
+from ml.artifact import LoadedModel, pack, volatility_scale
+from ml.contract import Contract, digest, golden, ranges, run, session
+from ml.datasets import PARTS, Panel, Split, Target, label, split
+from ml.models import forecasters
 from ml.models.base import Forecaster, Sample
-from ml.models.baselines import EwmaVolatility, HistoricalMean, Zero
-from ml.models.boosting import Boosting
-from ml.models.lstm import Lstm
 
 logger = logging.getLogger(__name__)
 
 PARITY_WINDOWS = 2000
+CANDIDATES = {
+    "return": ("zero", "historical_mean", "boosting", "lstm"),
+    "volatility": ("ewma", "har", "boosting", "lstm"),
+}
+"""What a training fits, by kind of target: quick to fit, and the best known (docs/models.md)."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ class Candidate:
 
     def digest(self, lake_versions: Mapping[str, int]) -> str:
         """Identity of this version: graph, contract (inputs, look-back, seed, intervals) and the data's versions."""
-        versions = json.dumps(dict(lake_versions), sort_keys=True).encode()
-        return hashlib.sha256(self.onnx + b"\0" + versions).hexdigest()
+        return digest(self.onnx, lake_versions)
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,8 @@ def train(
     panel = Panel.of(features)
     outcome = label(panel.frame, target)
     parts = split(panel, outcome, target, max(lookback, volatility_model.lookback if volatility_model else 1))
-    naive = (Zero, HistoricalMean) if target.kind == "return" else (EwmaVolatility,)
-    models: list[Forecaster] = [
-        *(kind(target) for kind in naive),
-        Boosting(target, seed=seed),
-        Lstm(target, seed=seed, lookback=lookback, epochs=epochs),
-    ]
     candidates: dict[str, Candidate] = {}
-    for model in models:
+    for model in forecasters(target, CANDIDATES[target.kind], seed=seed, lookback=lookback, epochs=epochs):
         candidates[model.name] = candidate = _candidate(model, panel, outcome, parts, volatility_model)
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in candidate.metrics["test"].items())
         logger.info("%s, %s on held-out time: %s", target.name, model.name, metrics)
@@ -135,7 +131,7 @@ def _candidate(
 
     def sample(part: str) -> Sample:
         rows = parts.rows[part]
-        return Sample(panel.windows(rows, model.inputs, model.lookback), outcome[rows])
+        return Sample(panel.view(rows, model.inputs, model.lookback), outcome[rows])
 
     def scale(part: str) -> FloatArray | None:
         if target.kind == "volatility":
@@ -163,7 +159,16 @@ def _candidate(
         return {"loss": float(np.mean(evaluation.loss(target, actual, mean))), **scores}
 
     graph = model.export()
-    contract = Contract(target.name, model.name, model.inputs, model.lookback, model.seed, conformal)
+    contract = Contract(
+        target=target.name,
+        model=model.name,
+        inputs=model.inputs,
+        lookback=model.lookback,
+        seed=model.seed,
+        conformal=conformal,
+        ranges=ranges(train_sample.windows, model.inputs),
+        golden=golden(graph, train_sample.windows[-1]),
+    )
     return Candidate(
         model=model.name,
         learned=model.learned,

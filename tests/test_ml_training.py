@@ -113,9 +113,9 @@ def test_an_unsound_winner_is_not_passed(volatility: TrainingResult) -> None:
 
 def test_validation_selects_and_the_test_period_does_not(volatility: TrainingResult) -> None:
     learned = [c for c in volatility.candidates.values() if c.learned]
-    assert {c.model for c in learned} == {"boosting", "lstm"}
+    assert {c.model for c in learned} == {"har", "boosting", "lstm"}
     assert volatility.challenger.metrics["validation"]["loss"] == min(c.metrics["validation"]["loss"] for c in learned)
-    assert all(c.curve for c in learned)
+    assert all(c.curve for c in learned if c.model != "har")
     ends = [volatility.split_dates[p] for p in ("train", "validation", "calibration", "test")]
     assert all(a[1] < b[0] for a, b in pairwise(ends))
 
@@ -152,7 +152,12 @@ def test_a_champion_comes_back_as_it_was_trained(
     champion = registry.champion("volatility_5d")
     assert champion is not None
     assert champion.version == version
-    assert champion.contract == volatility.challenger.contract
+    contract = champion.contract
+    assert contract == volatility.challenger.contract
+    window = np.asarray(contract.golden.window, np.float32)
+    np.testing.assert_allclose(champion.predict(window[None]), contract.golden.mean, rtol=1e-6)
+    low, high = np.transpose([contract.ranges[name] for name in contract.inputs])
+    assert ((window >= low) & (window <= high)).all(), "the golden window is one of those it was trained on"
     panel = Panel.of(features)
     rows = split(panel, label(panel.frame, VOLATILITY), VOLATILITY, 5).rows["test"]
     np.testing.assert_allclose(champion.forecast(panel, rows), volatility.challenger.test_mean, rtol=1e-5)

@@ -1,0 +1,1 @@
+"""Routes, one file a group of them; `create_app` includes the router of each."""
