@@ -114,7 +114,7 @@ def _recursion(
     *,
     gives_seed: bool = True,
 ) -> Floats:
-    """Results of all rows, from the state before the first one or from the seed that the first `warmup` observations give."""
+    """Results of all rows, from the state before them or the seed that the first `warmup` observations give."""
     is_warm = ~np.isnan(state)
     observed = np.flatnonzero(~np.isnan(values.flat))
     counts = np.searchsorted(observed, values.starts + values.lengths) - np.searchsorted(observed, values.starts)

@@ -413,7 +413,7 @@ class Lake:
 
 
 def _writer_properties(schema: pa.Schema) -> WriterProperties:
-    """Row groups of a good size, and no dictionaries of numbers: they are most of the cost of a write and save little."""
+    """Row groups of a good size, and no dictionaries of numbers: most of the cost of a write, and little is saved."""
     repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_timestamp(field.type)]
     return WriterProperties(
         max_row_group_size=_ROW_GROUP,
