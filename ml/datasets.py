@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
-RowIndex = NDArray[np.intp]
+from ml.arrays import FloatArray, RowIndex
 
 FEATURES = (
     "log_return_1",
@@ -96,6 +95,14 @@ def label(frame: pd.DataFrame, target: Target) -> FloatArray:
     return outcome
 
 
+def known_at(frame: pd.DataFrame, target: Target) -> NDArray[np.datetime64]:
+    """Session at which the outcome of each row is known; NaT, or of another symbol, where `label` has none."""
+    ts = frame["ts"].to_numpy("datetime64[us]")
+    known = np.full(len(ts), np.datetime64("NaT", "us"))
+    known[: -target.horizon] = ts[target.horizon :]
+    return known
+
+
 @dataclass(frozen=True)
 class Panel:
     """All symbols below each other, sorted by symbol and session, as one float32 matrix that windows are cut from.
@@ -174,8 +181,7 @@ def split(panel: Panel, outcome: FloatArray, target: Target, lookback: int) -> S
     rows = rows[np.isfinite(outcome[rows])]
     sessions = np.unique(ts[rows])
     edges = np.floor(np.cumsum((0.0, *FRACTIONS)) * len(sessions) + 1e-9).astype(int)
-    known_at = np.full(len(ts), np.datetime64("NaT", "us"))
-    known_at[: -target.horizon] = ts[target.horizon :]
+    known = known_at(panel.frame, target)
     parts: dict[str, RowIndex] = {}
     dates: dict[str, tuple[str, str]] = {}
     for i, part in enumerate(PARTS):
@@ -184,7 +190,7 @@ def split(panel: Panel, outcome: FloatArray, target: Target, lookback: int) -> S
         if first < edges[i + 1]:
             inside = rows[(ts[rows] >= sessions[first]) & (ts[rows] <= sessions[edges[i + 1] - 1])]
             if i + 1 < len(PARTS):
-                inside = inside[known_at[inside] < sessions[edges[i + 1]]]
+                inside = inside[known[inside] < sessions[edges[i + 1]]]
         if len(inside) < MIN_ROWS[part]:
             raise ValueError(
                 f"{target.name} needs at least {MIN_ROWS[part]} {part} rows and has {len(inside)}: "

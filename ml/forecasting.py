@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from lake.ids import forecast_id
 from lake.store import Lake
 from lake.tables import TABLES
+from ml.arrays import FloatArray, RowIndex
 from ml.artifact import LoadedModel, volatility_scale
-from ml.datasets import TARGETS, FloatArray, Panel, RowIndex
+from ml.datasets import TARGETS, Panel
 
 PREDICTIONS = "forecasts/predictions"
 SCHEMA: pa.Schema = TABLES[PREDICTIONS].schema

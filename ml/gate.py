@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.artifact import LoadedModel, run, session, volatility_scale
-from ml.datasets import MIN_ROWS, FloatArray, Panel
+from ml.arrays import FloatArray
+from ml.artifact import LoadedModel, volatility_scale
+from ml.contract import run, session
+from ml.datasets import MIN_ROWS, Panel
 from ml.evaluation import bootstrap_difference, loss
 from ml.training import Candidate, TrainingResult
 

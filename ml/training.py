@@ -1,7 +1,5 @@
 """Training: fit the candidates of one target on a split of the panel, and return everything a decision needs."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ml import evaluation, intervals
-from ml.artifact import Contract, LoadedModel, pack, run, session, volatility_scale
-from ml.datasets import PARTS, FloatArray, Panel, Split, Target, label, split
+from ml.arrays import FloatArray
+from ml.artifact import LoadedModel, pack, volatility_scale
+from ml.contract import Contract, digest, golden, ranges, run, session
+from ml.datasets import PARTS, Panel, Split, Target, label, split
 from ml.models.base import Forecaster, Sample
 from ml.models.baselines import EwmaVolatility, HistoricalMean, Zero
 from ml.models.boosting import Boosting
@@ -44,8 +44,7 @@ class Candidate:
 
     def digest(self, lake_versions: Mapping[str, int]) -> str:
         """Identity of this version: graph, contract (inputs, look-back, seed, intervals) and the data's versions."""
-        versions = json.dumps(dict(lake_versions), sort_keys=True).encode()
-        return hashlib.sha256(self.onnx + b"\0" + versions).hexdigest()
+        return digest(self.onnx, lake_versions)
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,16 @@ def _candidate(
         return {"loss": float(np.mean(evaluation.loss(target, actual, mean))), **scores}
 
     graph = model.export()
-    contract = Contract(target.name, model.name, model.inputs, model.lookback, model.seed, conformal)
+    contract = Contract(
+        target=target.name,
+        model=model.name,
+        inputs=model.inputs,
+        lookback=model.lookback,
+        seed=model.seed,
+        conformal=conformal,
+        ranges=ranges(train_sample.windows, model.inputs),
+        golden=golden(graph, train_sample.windows[-1]),
+    )
     return Candidate(
         model=model.name,
         learned=model.learned,

@@ -1,15 +1,54 @@
-"""Evaluation and intervals: against independent, slower computations of the same formulas."""
+"""Evaluation: every score and test against an independent, slower computation, another library, or its paper."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scipy import stats
 
 from ml.datasets import TARGETS
-from ml.evaluation import bootstrap_difference, loss, qlike, return_metrics, volatility_metrics
-from ml.intervals import LEVELS, Conformal, calibrate, coverage, quantile
+from ml.evaluation import (
+    bootstrap_difference,
+    bootstrap_gain,
+    clark_west,
+    deflated_sharpe_ratio,
+    diebold_mariano,
+    direction_report,
+    holm,
+    interval_metrics,
+    interval_score,
+    loss,
+    mincer_zarnowitz,
+    model_confidence_set,
+    probabilistic_sharpe_ratio,
+    qlike,
+    rank_ic,
+    return_metrics,
+    superior_predictive_ability,
+    volatility_metrics,
+)
+from ml.evaluation.sharpe import confidence, expected_maximum
 
 RNG = np.random.default_rng(7)
+SYMBOLS, SESSIONS, HORIZON = 6, 300, 5
+TS = np.tile(np.datetime64("2020-01-01") + np.arange(SESSIONS), SYMBOLS)
+
+
+def overlapping(size: int, scale: float = 1.0) -> np.ndarray:
+    """Noise that is correlated over the horizon, as errors of 5-day forecasts are."""
+    return np.convolve(RNG.normal(0, scale, size + HORIZON - 1), np.ones(HORIZON), mode="valid")
+
+
+def by_session(values: np.ndarray) -> np.ndarray:
+    return np.array([values[day == TS].mean() for day in np.unique(TS)])
+
+
+def hac_t(series: np.ndarray) -> float:
+    """t statistic of a mean, by statsmodels."""
+    from statsmodels.regression.linear_model import OLS
+
+    fitted = OLS(series, np.ones(len(series))).fit(
+        cov_type="HAC", cov_kwds={"maxlags": HORIZON - 1, "kernel": "uniform"}, use_t=True
+    )
+    return float(fitted.tvalues[0])
 
 
 def test_return_scores_equal_scikit_learn() -> None:
@@ -69,48 +108,121 @@ def test_symbols_that_move_together_count_as_one() -> None:
     assert together == pytest.approx(alone)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 10), min_size=40, max_size=200), st.sampled_from(LEVELS))
-def test_the_conformal_quantile_is_the_smallest_that_covers_enough(scores: list[float], level: float) -> None:
-    q = quantile(np.array(scores), level)
-    need = level * (len(scores) + 1)
-    slow = next(s for s in sorted(scores) if sum(x <= s for x in scores) >= need - 1e-9)
-    assert q == slow
+def test_the_bootstrap_of_a_gain_resamples_both_losses_alike() -> None:
+    """Against a slow version; of a model that always loses half, every resample says a half."""
+    own, reference = RNG.gamma(2, 1, len(TS)), RNG.gamma(2, 2, len(TS))
+    value, lower, upper = bootstrap_gain(own, reference, TS, seed=3, block=7, draws=100)
+    starts = np.random.default_rng(3).integers(0, SESSIONS, size=(100, -(-SESSIONS // 7)))
+    a, b = by_session(own), by_session(reference)
+    picked = [[(s + k) % SESSIONS for s in row for k in range(7)] for row in starts]
+    gains = [1 - a[days].sum() / b[days].sum() for days in picked]
+    assert value == pytest.approx(1 - own.mean() / reference.mean())
+    assert (lower, upper) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
+    assert bootstrap_gain(reference / 2, reference, TS, seed=0) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_too_few_scores_have_no_finite_interval() -> None:
-    assert quantile(np.arange(19.0), 0.95) == 18.0
-    with pytest.raises(ValueError, match="more than 18"):
-        quantile(np.arange(18.0), 0.95)
+def test_diebold_mariano_equals_statsmodels_with_the_small_sample_correction() -> None:
+    common = np.tile(overlapping(SESSIONS), SYMBOLS)
+    own, reference = common + RNG.normal(0.2, 1, len(TS)), np.zeros(len(TS))
+    found = diebold_mariano(own, reference, TS, HORIZON)
+    n, h = SESSIONS, HORIZON
+    expected = hac_t(by_session(own)) * np.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
+    assert found.statistic == pytest.approx(expected)
+    assert found.p_value == pytest.approx(2 * stats.t(n - 1).cdf(-abs(expected)))
+    assert diebold_mariano(reference, own, TS, HORIZON).statistic == pytest.approx(-found.statistic)
 
 
-def test_return_intervals_widen_with_the_volatility_forecast_and_cover() -> None:
-    scale = RNG.uniform(0.01, 0.08, 20_000)
-    outcome = RNG.standard_t(4, 20_000) * scale
-    mean = np.zeros(20_000)
-    first, second = slice(0, 10_000), slice(10_000, None)
-    state = calibrate(outcome[first], mean[first], scale[first], scaled_by=("volatility_5d", "3"))
-    bounds = state.intervals(mean[second], scale[second])
-    np.testing.assert_allclose(coverage(outcome[second], bounds), LEVELS, atol=0.015)
-    np.testing.assert_allclose(bounds[:, 1, 1] / scale[second], state.quantiles[1])
-    with pytest.raises(ValueError, match="volatility forecast"):
-        state.intervals(mean[second])
+def test_equal_forecasts_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="not positive"):
+        diebold_mariano(np.ones(len(TS)), np.ones(len(TS)), TS, HORIZON)
 
 
-def test_volatility_intervals_are_factors_and_cover() -> None:
-    mean = RNG.uniform(0.01, 0.08, 20_000)
-    outcome = mean * np.exp(RNG.normal(0, 0.4, 20_000))
-    state = calibrate(outcome[:10_000], mean[:10_000], None)
-    bounds = state.intervals(mean[10_000:])
-    np.testing.assert_allclose(coverage(outcome[10_000:], bounds), LEVELS, atol=0.015)
-    np.testing.assert_allclose(bounds[:, :, 0] * bounds[:, :, 1], np.repeat(mean[10_000:, None] ** 2, 3, axis=1))
-    assert (bounds > 0).all()
+def test_a_test_of_equal_accuracy_rejects_as_often_as_it_says() -> None:
+    days = np.datetime64("2020-01-01") + np.arange(400)
+    rejected = [diebold_mariano(overlapping(400), np.zeros(400), days, HORIZON).p_value < 0.05 for _ in range(400)]
+    assert 0.02 <= np.mean(rejected) <= 0.09
 
 
-def test_the_state_survives_json() -> None:
-    import json
-    from dataclasses import asdict
+def test_clark_west_sees_the_signal_that_the_mean_squared_error_hides() -> None:
+    outcome = RNG.normal(0, 1, len(TS))
+    nested, larger = np.zeros(len(TS)), 0.05 * outcome + RNG.normal(0, 0.4, len(TS))
+    found = clark_west(outcome, nested, larger, TS, HORIZON)
+    slow = [(y - a) ** 2 - (y - b) ** 2 + (a - b) ** 2 for y, a, b in zip(outcome, nested, larger, strict=True)]
+    assert found.statistic == pytest.approx(hac_t(by_session(np.array(slow))))
+    assert found.p_value == pytest.approx(stats.norm.sf(found.statistic))
+    assert np.mean((outcome - larger) ** 2) > np.mean((outcome - nested) ** 2)
+    assert found.p_value < 0.05
 
-    for scaled_by in (None, ("volatility_5d", "3")):
-        state = Conformal("additive", LEVELS, (1.0, 2.0, 3.0), 99, scaled_by)
-        assert Conformal.from_dict(json.loads(json.dumps(asdict(state)))) == state
+
+def test_mincer_zarnowitz_equals_least_squares_and_knows_honest_forecasts() -> None:
+    mean = RNG.uniform(0.01, 0.08, len(TS))
+    outcome = mean * np.sqrt(RNG.chisquare(5, len(TS)) / 5)
+    honest = mincer_zarnowitz(outcome, mean, TS, HORIZON)
+    fitted = stats.linregress(mean**2, outcome**2)
+    assert honest.slope == pytest.approx(fitted.slope)
+    assert honest.r2 == pytest.approx(fitted.rvalue**2)
+    assert honest.intercept == pytest.approx(fitted.intercept / np.mean(outcome**2))
+    assert honest.p_value > 0.01
+    assert mincer_zarnowitz(outcome, 1.3 * mean, TS, HORIZON).p_value < 1e-6
+
+
+def test_the_rank_ic_is_spearmans_correlation_by_session() -> None:
+    outcome = RNG.normal(0, 1, len(TS))
+    mean = 0.2 * outcome + RNG.normal(0, 1, len(TS))
+    found = rank_ic(outcome, mean, TS, HORIZON)
+    slow = np.array([stats.spearmanr(outcome[day == TS], mean[day == TS])[0] for day in np.unique(TS)])
+    assert found == pytest.approx((slow.mean(), hac_t(slow), SESSIONS))
+    assert rank_ic(outcome, np.ones(len(TS)), TS, HORIZON) is None, "one forecast for all orders nothing"
+
+
+def test_classes_are_counted_as_by_hand() -> None:
+    outcome = np.array([0.02, 0.02, -0.02, 0.001, -0.001])
+    mean = np.array([0.01, 0.0, -0.01, 0.0, 0.01])
+    report = direction_report(outcome, mean, np.full(5, 0.02))
+    assert report["up"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2})
+    assert report["flat"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2})
+    assert report["down"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1.0}
+
+
+def test_the_interval_score_is_the_sum_of_two_quantile_losses() -> None:
+    from sklearn.metrics import mean_pinball_loss
+
+    outcome, level = RNG.normal(0, 1, 500), 0.9
+    bounds = np.sort(RNG.normal(0, 1.5, (500, 2)), axis=1)
+    pinball = [mean_pinball_loss(outcome, bounds[:, i], alpha=a) for i, a in enumerate((0.05, 0.95))]
+    assert interval_score(outcome, bounds, level).mean() == pytest.approx(2 / (1 - level) * sum(pinball))
+    scores = interval_metrics(outcome, bounds, level)
+    assert scores["coverage"] == np.mean([low <= y <= high for y, (low, high) in zip(outcome, bounds, strict=True)])
+
+
+def test_holm_by_hand() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+
+
+def test_the_luckiest_of_many_models_is_not_superior_and_a_better_one_is() -> None:
+    reference = 1 + 0.1 * overlapping(len(TS))
+    lucky = {f"noise {i}": reference + 0.3 * overlapping(len(TS)) for i in range(10)}
+    assert superior_predictive_ability(lucky, reference, TS, seed=0) > 0.05
+    better = lucky | {"better": reference - 0.2 + 0.1 * overlapping(len(TS))}
+    assert superior_predictive_ability(better, reference, TS, seed=0) < 0.01
+    among_the_best = {name for name, p in model_confidence_set(better, TS, seed=0).items() if p > 0.05}
+    assert among_the_best == {"better"}
+
+
+def test_the_deflated_sharpe_ratio_of_its_paper() -> None:
+    """Bailey, Lopez de Prado (2014), the numerical example: 100 trials, annual variance 0.5, five years of days."""
+    threshold = expected_maximum(0.5 / 250, 100)
+    assert threshold == pytest.approx(0.1132, abs=5e-5)
+    assert confidence(2.5 / 250**0.5, threshold, 1250, -3.0, 10.0) == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_the_expected_maximum_is_that_of_simulated_worthless_strategies() -> None:
+    luck = RNG.normal(0, 0.3, (20_000, 50)).max(axis=1).mean()
+    assert expected_maximum(0.09, 50) == pytest.approx(luck, rel=0.02)
+
+
+def test_a_sharpe_ratio_is_worth_less_the_more_were_tried() -> None:
+    returns = RNG.normal(0.02, 0.2, 500)
+    alone = deflated_sharpe_ratio(returns, [0.1])
+    assert alone == probabilistic_sharpe_ratio(returns)
+    assert alone > deflated_sharpe_ratio(returns, [0.1, -0.1]) > deflated_sharpe_ratio(returns, [0.1, -0.1] * 20)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ml.artifact import run, session
+from ml.contract import run, session
 from ml.datasets import TARGETS, Panel, Target, label, split
 from ml.models.base import Forecaster, Sample
 from ml.models.baselines import EwmaVolatility, HistoricalMean, Zero

@@ -132,7 +132,12 @@ def test_a_champion_comes_back_as_it_was_trained(
     champion = registry.champion("volatility_5d")
     assert champion is not None
     assert champion.version == version
-    assert champion.contract == volatility.challenger.contract
+    contract = champion.contract
+    assert contract == volatility.challenger.contract
+    window = np.asarray(contract.golden.window, np.float32)
+    np.testing.assert_allclose(champion.predict(window[None]), contract.golden.mean, rtol=1e-6)
+    low, high = np.transpose([contract.ranges[name] for name in contract.inputs])
+    assert ((window >= low) & (window <= high)).all(), "the golden window is one of those it was trained on"
     panel = Panel.of(features)
     rows = split(panel, label(panel.frame, VOLATILITY), VOLATILITY, 5).rows["test"]
     np.testing.assert_allclose(champion.forecast(panel, rows), volatility.challenger.test_mean, rtol=1e-5)

@@ -5,12 +5,10 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ml.datasets import FEATURES, FloatArray, Target
+from ml.arrays import FloatArray, Windows
+from ml.datasets import FEATURES, Target
 from ml.models.graph import Graph
-
-Windows = NDArray[np.float32]
 
 
 class Sample(NamedTuple):

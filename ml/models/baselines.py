@@ -5,8 +5,9 @@ from typing import Self
 
 import numpy as np
 
-from ml.datasets import NAIVE_VOLATILITY, VOLATILITY_FLOOR, FloatArray
-from ml.models.base import Forecaster, Sample, Windows
+from ml.arrays import FloatArray, Windows
+from ml.datasets import NAIVE_VOLATILITY, VOLATILITY_FLOOR
+from ml.models.base import Forecaster, Sample
 from ml.models.graph import Graph
 
 

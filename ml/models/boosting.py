@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.datasets import FloatArray
-from ml.models.base import Sample, ScaledForecaster, Windows
+from ml.arrays import FloatArray, Windows
+from ml.models.base import Sample, ScaledForecaster
 from ml.models.graph import DOUBLE, FLOAT, ML_OPSET, OPSET, Graph
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import FloatArray, Target
-from ml.models.base import Sample, ScaledForecaster, Windows
+from ml.arrays import FloatArray, Windows
+from ml.datasets import Target
+from ml.models.base import Sample, ScaledForecaster
 from ml.models.graph import Graph
 
 if TYPE_CHECKING:
