@@ -27,7 +27,7 @@ app = typer.Typer(
     help="The asset lakehouse: prices, indicators, models, forecasts and drift reports as one lineage graph.",
 )
 app.add_typer(cli_rejects.app, name="rejects")
-for command in (cli_models.promote, cli_models.rollback, cli_models.lineage):
+for command in (cli_models.promote, cli_models.rollback, cli_models.reproduce, cli_models.lineage):
     app.command()(command)
 
 _NEEDED_MIB = 1024

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform as platform_of
 import tempfile
 import time
 from collections.abc import Collection, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, BASELINE, CHAMPION, PREVIOUS = "challenger", "baseline", "champion", "previous"
+
+_TRAINERS = ("numpy", "scikit-learn", "keras", "onnx", "skl2onnx")
 
 _MOVED, _ROLLED_BACK = "promotion", "rolled_back"
 """Tags of a version: when, by whom and why it became champion; by whom and why it had to make place."""
@@ -378,6 +381,12 @@ def _held_back(decision: Decision, winner: Any, champion: Any) -> Decision:
     )
 
 
+def platform() -> str:
+    """What weights depend on besides data, parameters and our own code."""
+    system = f"{platform_of.system()} {platform_of.machine()}, Python {platform_of.python_version()}"
+    return ", ".join([system, *(f"{package} {installed(package)}" for package in _TRAINERS)])
+
+
 def _create_store(path: Path) -> None:
     """Create MLflow's SQLite file whole: MLflow makes its tables one by one, and after a kill never gets over it."""
     import mlflow
@@ -401,6 +410,8 @@ def _tags(candidate: Candidate, result: TrainingResult) -> dict[str, str]:
         "features": json.dumps(candidate.contract.inputs),
         "lookback": str(candidate.contract.lookback),
         "seed": str(result.seed),
+        "arguments": json.dumps(result.arguments, sort_keys=True),
+        "platform": platform(),
         "metrics": json.dumps(candidate.metrics),
         "parity": f"{candidate.parity:.3g}",
         "conformal": json.dumps(asdict(candidate.contract.conformal)),
