@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.arrays import FloatArray, Windows
 from ml.intervals import Conformal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CONTRACT_KEY = "contract"
+BATCH = 8192
+"""Windows that are cut and looked at together, to bound the memory."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,13 @@ class Contract:
 
 def ranges(windows: Windows, inputs: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Smallest and largest value of each input in windows [N, lookback, inputs]."""
-    low, high = windows.min(axis=(0, 1)).tolist(), windows.max(axis=(0, 1)).tolist()
+    parts = [windows[i : i + BATCH] for i in range(0, len(windows), BATCH)]
+    low = np.min([part.min(axis=(0, 1)) for part in parts], axis=0).tolist()
+    high = np.max([part.max(axis=(0, 1)) for part in parts], axis=0).tolist()
     return {name: (low[i], high[i]) for i, name in enumerate(inputs)}
 
 
-def golden(graph: bytes, window: Windows) -> Golden:
+def golden(graph: bytes, window: NDArray[np.float32]) -> Golden:
     """What a graph answers to one window [lookback, inputs]."""
     mean = run(session(graph), window[None])[0]
     return Golden(tuple(map(tuple, window.tolist())), float(mean))
@@ -100,9 +105,9 @@ def contract_of(session: "onnxruntime.InferenceSession") -> Contract:
     return Contract.from_json(properties[CONTRACT_KEY])
 
 
-def run(session: "onnxruntime.InferenceSession", windows: Windows, batch: int = 8192) -> FloatArray:
+def run(session: "onnxruntime.InferenceSession", windows: Windows) -> FloatArray:
     """Outputs `mean` as float64 [N] of windows [N, L, F], in batches to bound the memory."""
     parts: Sequence[FloatArray] = [
-        session.run(["mean"], {"window": windows[i : i + batch]})[0].reshape(-1) for i in range(0, len(windows), batch)
+        session.run(["mean"], {"window": windows[i : i + BATCH]})[0].reshape(-1) for i in range(0, len(windows), BATCH)
     ]
     return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)

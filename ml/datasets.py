@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ml.arrays import FloatArray, RowIndex
+from ml.arrays import FloatArray, RowIndex, WindowView
 
 FEATURES = (
     "log_return_1",
@@ -40,6 +40,9 @@ FEATURES = (
 
 NAIVE_VOLATILITY = "ewma_vol"
 """Daily EWMA volatility: what the naive volatility forecast scales to the horizon."""
+
+GARCH_VOLATILITY = "garch_vol"
+"""Daily volatility of a GJR-GARCH, averaged over the horizon: a column beside the features where a model reads it."""
 
 VOLATILITY_FLOOR = 1e-4
 """Smallest realised volatility of a label: a price that stood still has no logarithm."""
@@ -118,11 +121,16 @@ class Panel:
 
     @classmethod
     def of(cls, features: pd.DataFrame) -> "Panel":
-        """Daily rows of `market/features` as a panel. Raises ValueError naming the columns that are missing."""
-        columns = (*FEATURES, NAIVE_VOLATILITY)
+        """Daily rows of `market/features` as a panel, with the column `garch_vol` where it was added to them.
+
+        Raises ValueError naming the columns that are missing.
+        """
+        columns: tuple[str, ...] = (*FEATURES, NAIVE_VOLATILITY)
         missing = [c for c in ("symbol", "interval", "ts", "close", *columns) if c not in features.columns]
         if missing:
             raise ValueError(f"market/features lacks the columns {', '.join(missing)}")
+        if GARCH_VOLATILITY in features.columns:
+            columns = (*columns, GARCH_VOLATILITY)
         frame = features.loc[features["interval"] == "1d"].sort_values(["symbol", "ts"], ignore_index=True)
         values = frame[list(columns)].to_numpy(np.float32)
         usable = np.isfinite(values).all(axis=1)
@@ -136,16 +144,15 @@ class Panel:
         """Rows at which a window of `lookback` sessions may end."""
         return np.flatnonzero(self.run >= lookback)
 
-    def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:
-        """Windows that end at `rows`: float32 [len(rows), lookback, len(inputs)], oldest session first.
-
-        Only the windows asked for are copied; the panel itself is read through a strided view.
-        """
+    def view(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> WindowView:
+        """Windows that end at `rows`, oldest session first, not cut yet."""
         if (self.run[rows] < lookback).any():
             raise ValueError(f"a window of {lookback} sessions does not fit before every row asked for")
-        values = self.values[:, [self.columns.index(name) for name in inputs]]
-        view = sliding_window_view(values, lookback, axis=0)  # [rows - lookback + 1, inputs, lookback]
-        return np.ascontiguousarray(view[rows - lookback + 1].transpose(0, 2, 1))
+        return WindowView(self.values[:, [self.columns.index(name) for name in inputs]], rows, lookback)
+
+    def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:
+        """The same as one array: float32 [len(rows), lookback, len(inputs)]."""
+        return self.view(rows, inputs, lookback)[:]
 
     def naive_volatility(self, rows: RowIndex, horizon: int) -> FloatArray:
         """EWMA volatility at `rows`, scaled to `horizon` sessions."""

@@ -26,7 +26,6 @@ MARKET_VOLATILITY = "market_log_vol_20"
 REGIMES = ("calm", "normal", "stressed")
 REGIME_EDGES = (0.5, 0.9)
 """Ranks of the market's volatility among all sessions so far, where normal and stressed begin."""
-_PREDICT_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -113,12 +112,11 @@ def forecast(
         if stored is None:
             logger.info("%s, %s: learns for %d from %d rows", model.target.name, model.name, fold.year, len(fold.train))
             train, validation = (
-                Sample(panel.windows(rows, model.inputs, model.lookback), outcome[rows])
+                Sample(panel.view(rows, model.inputs, model.lookback), outcome[rows])
                 for rows in (fold.train, fold.validation)
             )
             model.fit(train, validation)
-            pieces = np.array_split(fold.test, -(-len(fold.test) // _PREDICT_ROWS))
-            stored = np.concatenate([model.predict(panel.windows(r, model.inputs, model.lookback)) for r in pieces])
+            stored = model.predict(panel.view(fold.test, model.inputs, model.lookback))
             if store:
                 store.put(key, stored)
         mean[fold.test] = stored

@@ -56,11 +56,14 @@ class Translator(DagsterDbtTranslator):
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
-        """The check that dagster-dbt derives; automation runs what has a condition, so tests of models get one."""
+        """The check that dagster-dbt derives; automation runs what has a condition, so tests of models get one.
+
+        It depends on its model only: a test that reads raw/instruments too would be asked for alone, amid the raw step.
+        """
         check = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         if check is None or asset_spec.group_name == "raw":
             return check
-        return check._replace(automation_condition=CHECK_WITH_ASSET)
+        return check._replace(automation_condition=CHECK_WITH_ASSET, additional_deps=[])
 
 
 def market_assets(manifest: Path) -> dg.AssetsDefinition:

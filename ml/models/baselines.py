@@ -46,6 +46,28 @@ class Zero(HistoricalMean):
         return self
 
 
+class LastValue(Forecaster):
+    """The next return is the one just seen: a drunkard's trend."""
+
+    name = "last_value"
+    learned = False
+    inputs = ("log_return_5",)
+    lookback = 1
+
+    def fit(self, train: Sample, validation: Sample) -> Self:
+        """There is nothing to learn."""
+        return self
+
+    def predict(self, windows: Windows) -> FloatArray:
+        """Return over the last five sessions."""
+        return windows[:, -1, 0].astype(np.float64)
+
+    def export(self) -> bytes:
+        """The input as it is."""
+        graph = Graph(self.lookback, len(self.inputs))
+        return graph.build(graph.last_step(0))
+
+
 class EwmaVolatility(Forecaster):
     """The exponentially weighted volatility of RiskMetrics, scaled to the horizon by the square root of time."""
 
