@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -161,8 +161,8 @@ def _window(forecast: Mapping[str, Any], version: RegisteredVersion | None) -> s
     return f"""
         select arrow_cast(ts, 'Utf8') as ts, last_price as the_last_price {inputs}
         from rows
-        where symbol = {literal(forecast["symbol"])} and interval = '1d' and ts <= {_time(forecast["as_of"])}
-        order by rows.ts desc
+        where symbol = {literal(forecast["symbol"])} and "interval" = '1d' and ts <= {_time(forecast["as_of"])}
+        order by ts desc
         limit {tags.get("lookback", "1")}
     """
 
@@ -241,8 +241,8 @@ def _raw(lake: Lake, forecast: Mapping[str, Any], number: int) -> Iterator[Link]
     link = Link(f"Raw bars: {BARS}, version {number}")
     commits = [commit for commit in lake.history(BARS) if commit["version"] <= number]
     batches = sorted({commit["batch_id"] for commit in commits if "batch_id" in commit})
-    mine = f"symbol = {literal(forecast['symbol'])} and interval = '1d' and ts <= {_time(forecast['as_of'])}"
-    known = f"batch_id in ({', '.join(map(literal, batches)) or 'null'})"
+    mine = f"""symbol = {literal(forecast["symbol"])} and "interval" = '1d' and ts <= {_time(forecast["as_of"])}"""
+    known = _among(batches)
     link.facts = {"batches_in_it": len(batches)}
     link.rows = lake.select(
         BARS,
@@ -252,14 +252,14 @@ def _raw(lake: Lake, forecast: Mapping[str, Any], number: int) -> Iterator[Link]
             arrow_cast(ingested_at, 'Utf8') as ingested_at
         from rows
         where {mine} and {known}
-        order by rows.ts desc, rows.ingested_at desc
+        order by ts desc, ingested_at desc
         limit {_SHOWN_BARS}
         """,
     )
-    newest = [row for row in link.rows if row["ts"] == link.rows[0]["ts"]]
     as_of = datetime.fromisoformat(forecast["as_of"])
+    newest = [row for row in link.rows if datetime.fromisoformat(row["ts"]) == as_of]
     link.check(
-        any(row["close"] == forecast["last_price"] and datetime.fromisoformat(row["ts"]) == as_of for row in newest),
+        any(row["close"] == forecast["last_price"] for row in newest),
         "the newest close is the last price of the forecast",
         f"no bar of {forecast['as_of'][:10]} that was known then closes at {forecast['last_price']}",
     )
@@ -268,7 +268,7 @@ def _raw(lake: Lake, forecast: Mapping[str, Any], number: int) -> Iterator[Link]
     brought = Link(f"Batches that brought bars of {forecast['symbol']}")
     counts = lake.select(BARS, f"select batch_id, count(*) as bars from rows where {mine} and {known} group by 1")
     of_symbol = {row["batch_id"]: row["bars"] for row in counts}
-    chosen = f"batch_id in ({', '.join(map(literal, sorted(of_symbol))) or 'null'})"
+    chosen = _among(sorted(of_symbol))
     totals = lake.select(BARS, f"select batch_id, count(*) as bars from rows where {chosen} group by 1")
     in_all = {row["batch_id"]: row["bars"] for row in totals}
     ledger = lake.select(
@@ -277,7 +277,7 @@ def _raw(lake: Lake, forecast: Mapping[str, Any], number: int) -> Iterator[Link]
         select batch_id, source, origin, payload_hash, accepted, arrow_cast(ingested_at, 'Utf8') as ingested_at
         from rows
         where {chosen}
-        order by rows.ingested_at
+        order by ingested_at
         """,
     )
     for entry in ledger:
@@ -299,6 +299,10 @@ def _raw(lake: Lake, forecast: Mapping[str, Any], number: int) -> Iterator[Link]
     for id in of_symbol.keys() - {entry["batch_id"] for entry in ledger}:
         brought.broken.append(f"{id}: it is not in the ledger")
     yield brought
+
+
+def _among(batches: Sequence[str]) -> str:
+    return f"batch_id in ({', '.join(map(literal, batches))})" if batches else "false"
 
 
 def _time(text: str) -> str:

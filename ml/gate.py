@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ml.arrays import FloatArray
 from ml.artifact import LoadedModel, volatility_scale
-from ml.contract import run, session
 from ml.datasets import MIN_ROWS, Panel
 from ml.evaluation import bootstrap_difference, loss
 from ml.training import Candidate, TrainingResult
@@ -140,7 +139,7 @@ def _unless_the_champion_is_better(
     mean = incumbent.model.forecast(panel, rows)
     scale = volatility_scale(panel, rows, result.target.horizon, incumbent.scale_model)
     bounds = incumbent.model.conformal.intervals(mean, scale)
-    theirs = run(session(newcomer.onnx), panel.windows(rows, newcomer.contract.inputs, newcomer.contract.lookback))
+    theirs = LoadedModel(result.target.name, "", "", newcomer.onnx).forecast(panel, rows)
     own_loss = loss(result.target, outcome, mean)
     worse, lower, upper = bootstrap_difference(loss(result.target, outcome, theirs) - own_loss, ts, seed=result.seed)
     covered, fault = _coverage(outcome, bounds[:, incumbent.model.conformal.levels.index(LEVEL)], ts, result.seed)

@@ -98,7 +98,7 @@ def test_a_champion_whose_intervals_do_not_cover_any_more_must_go(
     result: TrainingResult, features: pd.DataFrame
 ) -> None:
     contract = result.challenger.contract
-    narrow = replace(contract, conformal=replace(contract.conformal, quantiles=(0.0, 0.0, 0.0)))
+    narrow = replace(contract, conformal=replace(contract.conformal, curve=(0.0,) * len(contract.conformal.curve)))
     points = replace(result.challenger, onnx=pack(result.challenger.onnx, narrow), contract=narrow)
     noise = replace(result, challenger=replace(result.challenger, test_mean=result.baseline.test_mean))
     decision = decide(noise, features, incumbent(points))
