@@ -1,4 +1,4 @@
-"""Evidence: a forecast, and the model behind it, after the lake has been updated three times, compacted and vacuumed."""
+"""Evidence: a forecast, and the model behind it, after three updates of the lake, compaction and vacuum."""
 
 import json
 import subprocess
