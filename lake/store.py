@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, WriterProperties, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -381,7 +389,7 @@ class Lake:
             data,
             configuration=_CONFIGURATION,
             storage_options=self.storage_options,
-            writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
+            writer_properties=_writer_properties(data.schema),
             commit_properties=CommitProperties(
                 custom_metadata={**self.made_by, **(metadata or {})},
                 max_commit_retries=_COMMIT_ATTEMPTS if version is None and options["mode"] != "error" else 0,
@@ -421,6 +429,16 @@ class Lake:
             return [info.path for info in found if info.type == pafs.FileType.Directory]
 
         return [table for group in folders("") for table in folders(group)]
+
+
+def _writer_properties(schema: pa.Schema) -> WriterProperties:
+    """Row groups of a good size, and no dictionaries of numbers: most of the cost of a write, and little is saved."""
+    repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_timestamp(field.type)]
+    return WriterProperties(
+        max_row_group_size=_ROW_GROUP,
+        default_column_properties=ColumnProperties(dictionary_enabled=False),
+        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in repeated},
+    )
 
 
 def among(column: str, values: Sequence[object] | pa.ChunkedArray) -> pc.Expression:
