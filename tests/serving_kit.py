@@ -78,12 +78,12 @@ def make_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     """A home with an empty lake, a registry of its own, and the files of its versions admitted already."""
     template = tmp_path_factory.getbasetemp() / "home"
     if not template.exists():
-        _make_registry(template)
+        make_registry(template)
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
-def _make_registry(home: Path) -> None:
+def make_registry(home: Path) -> None:
     """By MLflow itself: versions 1 and 2 of both models, version 1 is the champion."""
     home.mkdir()
     settings = Settings(home=home, mlflow_tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
