@@ -1,20 +1,24 @@
 """A lake, a registry and a server to test the API with: all real, all in a temporary folder."""
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 import uvicorn
@@ -30,6 +34,7 @@ from ml.intervals import calibrate
 from ml.models.graph import Graph
 from serving.app import create_app
 
+ROOT = Path(__file__).parents[1]
 LAKE_VERSIONS = {"market/features": 12}
 TABLE = "forecasts/predictions"
 SESSION = datetime(2022, 12, 28, tzinfo=UTC)
@@ -174,6 +179,52 @@ def serve(settings: Settings, wait_ready: bool = True, app: FastAPI | None = Non
             server.should_exit = True
             thread.join(timeout=20)
     assert not thread.is_alive(), "the server did not stop"
+
+
+@dataclass(frozen=True)
+class Served:
+    """`python -m serving` with its clients and its log."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    log: Path
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def serving_process(settings: Settings, **variables: str) -> Iterator[Served]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "LAKEHOUSE_HOME": str(settings.home),
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+        "LAKEHOUSE_API_PORT": str(port),
+        **{f"LAKEHOUSE_{name}": value for name, value in variables.items()},
+    }
+    log = settings.home / "api.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=ROOT, env=environment, stderr=output)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+
+            def ready() -> bool:
+                assert process.poll() is None, log.read_text()
+                try:
+                    return client.get("/readyz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            eventually(ready)
+            yield Served(process, client, log)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
