@@ -329,7 +329,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
+            {model.lookback} / 8 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)
