@@ -1,4 +1,4 @@
-"""Risk: value at risk and expected shortfall from a volatility forecast, and the tests that they must pass afterwards."""
+"""Risk: value at risk and expected shortfall from a volatility forecast, and the tests that they must pass."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
