@@ -92,7 +92,7 @@ def trace(lake: Lake, id: str, version: RegisteredVersion | None, onnx: bytes | 
     for table, number in forecast["lake_versions"].items():
         links.append(link := Link(f"Inputs: {table}, version {number}"))
         try:
-            inputs |= _read_inputs(link, lake, table, number, forecast, version)
+            inputs |= _check_inputs(link, _given(lake, table, number, forecast, version), forecast)
         except (DeltaError, OSError) as error:
             link.broken.append(f"this version cannot be read any more ({str(error).splitlines()[0][:200]})")
         if not table.startswith("market/"):
@@ -159,19 +159,17 @@ def _model(forecast: Mapping[str, Any], version: RegisteredVersion | None, onnx:
     return link
 
 
-def _read_inputs(
-    link: Link, lake: Lake, table: str, number: int, forecast: Mapping[str, Any], version: RegisteredVersion | None
-) -> dict[str, list[float]]:
-    """The model's inputs that a table has, each in the sessions that the model was given, the oldest first."""
+def _given(
+    lake: Lake, table: str, number: int, forecast: Mapping[str, Any], version: RegisteredVersion | None
+) -> list[dict[str, Any]]:
+    """What a table gave the model, the newest session first: `session`, `last_price` where it has it, and inputs."""
     tags, columns = version.tags if version else {}, lake.columns(table)
-    inputs = [name for name in json.loads(tags.get("features", "[]")) if name in columns]
-    priced = "last_price" in columns
-    daily = """ and "interval" = '1d'""" if "interval" in columns else ""
-    wanted = ["arrow_cast(ts, 'Utf8') as session", *(["last_price"] if priced else []), *(f'"{n}"' for n in inputs)]
-    rows = lake.select(
+    names = [name for name in ("last_price", *json.loads(tags.get("features", "[]"))) if name in columns]
+    daily = """and "interval" = '1d'""" if "interval" in columns else ""
+    return lake.select(
         table,
         f"""
-        select {", ".join(wanted)}
+        select {", ".join(["arrow_cast(ts, 'Utf8') as session", *(f'"{name}"' for name in names)])}
         from rows
         where symbol = {literal(forecast["symbol"])} {daily} and ts <= {_time(forecast["as_of"])}
         order by ts desc
@@ -179,18 +177,23 @@ def _read_inputs(
         """,
         number,
     )
+
+
+def _check_inputs(link: Link, rows: list[dict[str, Any]], forecast: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Compare what a table gave the model with the forecast; its inputs, each from the oldest session to the newest."""
     if not rows or datetime.fromisoformat(rows[0]["session"]) != datetime.fromisoformat(forecast["as_of"]):
         link.broken.append(f"it has no row of {forecast['symbol']} as of {forecast['as_of']}")
         return {}
-    link.facts = {"sessions": len(rows), "first_session": rows[-1]["session"], "inputs": inputs}
-    if priced:
-        price = rows[0]["last_price"]
+    inputs = {name: [row[name] for row in rows[::-1]] for name in rows[0] if name != "session"}
+    link.facts = {"sessions": len(rows), "first_session": rows[-1]["session"]}
+    if prices := inputs.pop("last_price", None):
         link.check(
-            price == forecast["last_price"],
+            prices[-1] == forecast["last_price"],
             "its last price is that of the forecast",
-            f"its last price is {price}, that of the forecast {forecast['last_price']}",
+            f"its last price is {prices[-1]}, that of the forecast {forecast['last_price']}",
         )
-    return {name: [row[name] for row in rows[::-1]] for name in inputs}
+    link.facts["inputs"] = list(inputs)
+    return inputs
 
 
 def _check_mean(

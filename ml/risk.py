@@ -75,10 +75,13 @@ def christoffersen(exceeded: NDArray[np.bool_]) -> LikelihoodRatio:
     Christoffersen (1998), Evaluating interval forecasts.
     """
     before, after = exceeded[:-1], exceeded[1:]
-    calm, hit = (np.bincount(after[before == state].astype(int), minlength=2) for state in (False, True))
-    both = calm + hit
-    apart = sum(_log_likelihood(*counts, counts[1] / max(counts.sum(), 1)) for counts in (calm, hit))
-    return _ratio_test(_log_likelihood(*both, both[1] / both.sum()), apart, 1)
+    together = _log_likelihood((~after).sum(), after.sum(), after.mean())
+    apart = 0.0
+    for state in (False, True):
+        following = after[before == state]
+        if len(following):
+            apart += _log_likelihood((~following).sum(), following.sum(), following.mean())
+    return _ratio_test(together, apart, 1)
 
 
 def conditional_coverage(exceeded: NDArray[np.bool_], level: float) -> LikelihoodRatio:
@@ -89,7 +92,7 @@ def conditional_coverage(exceeded: NDArray[np.bool_], level: float) -> Likelihoo
     return LikelihoodRatio(statistic, float(chi2.sf(statistic, 2)))
 
 
-def _log_likelihood(misses: int, hits: int, share: float) -> float:
+def _log_likelihood(misses: float, hits: float, share: float) -> float:
     from scipy.special import xlog1py, xlogy
 
     return float(xlog1py(misses, -share) + xlogy(hits, share))
