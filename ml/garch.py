@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.arrays import FloatArray
-from ml.datasets import GARCH_VOLATILITY, VOLATILITY_FLOOR
+from ml.contract import VOLATILITY_FLOOR
+from ml.datasets import GARCH_VOLATILITY
 
 logger = logging.getLogger(__name__)
 
