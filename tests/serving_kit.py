@@ -20,6 +20,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from lake.api import Limits
 from lake.settings import Settings
 from lake.store import Lake
 from lake.tables import TABLES
@@ -93,7 +94,9 @@ def make_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     if not template.exists():
         _make_registry(template)
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    # A machine that is busy with other tests is no overload.
+    patient = Limits(delay_seconds=60)
+    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", limits=patient)
 
 
 def _make_registry(home: Path) -> None:
