@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ml.arrays import FloatArray
-from ml.datasets import GARCH_VOLATILITY, VOLATILITY_FLOOR
+from ml.contract import VOLATILITY_FLOOR
+from ml.datasets import GARCH_VOLATILITY
 
 logger = logging.getLogger(__name__)
 
