@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -45,6 +53,10 @@ class Lake:
     uri : absolute path or `s3://bucket/prefix`.
     storage_options : options of delta-rs' object store; None for a local path.
     severities : what becomes of bars that break a rule of their series.
+
+    Attributes
+    ----------
+    made_by : what every commit says of who makes it, in its metadata: `dagster_run_id`, `dbt_invocation_id`.
     """
 
     def __init__(
@@ -53,6 +65,7 @@ class Lake:
         self.uri = uri.rstrip("/")
         self.storage_options = storage_options
         self.severities = severities or Severities()
+        self.made_by: dict[str, str] = {}
         self._created: set[str] = set()  # asked for by every ingestion
         self._datasets: dict[str, tuple[object, ds.Dataset]] = {}
 
@@ -207,7 +220,7 @@ class Lake:
         metadata: Mapping[str, str],
     ) -> bool:
         """As :meth:`replace_at`, from Parquet files that are in the table's folder already."""
-        properties = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
+        properties = CommitProperties(custom_metadata={**self.made_by, **metadata}, max_commit_retries=0)
 
         def adopt() -> None:
             if version is not None:
@@ -255,6 +268,12 @@ class Lake:
                 part, held = [], 0
         if held:
             yield pa.Table.from_batches(part)
+
+    def select(self, table: str, sql: str, version: int | None = None) -> list[dict[str, Any]]:
+        """Rows of a query of delta-rs over one table, which it calls `rows`. Times are best cast to text: no pandas."""
+        found = QueryBuilder().register("rows", self._table(table, version)).execute(sql).read_all()
+        rows: list[dict[str, Any]] = pa.table(found).to_pylist()
+        return rows
 
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""
@@ -372,7 +391,7 @@ class Lake:
             storage_options=self.storage_options,
             writer_properties=_writer_properties(data.schema),
             commit_properties=CommitProperties(
-                custom_metadata=dict(metadata or {}),
+                custom_metadata={**self.made_by, **(metadata or {})},
                 max_commit_retries=_COMMIT_ATTEMPTS if version is None and options["mode"] != "error" else 0,
             ),
             **options,  # type: ignore[call-overload]

@@ -428,6 +428,31 @@ VACUUM = _spec(
 )
 
 
+GARCH = _spec(
+    "models/garch",
+    "Volatility by a GJR-GARCH with Student-t errors, for every daily bar from its past alone: an input of models.",
+    [
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session at which it was known.", nullable=False),
+        _field("garch_vol", pa.float64(), "Volatility per session expected of the next five; null at the first bar."),
+        _field("omega", pa.float64(), "Constant of the variance, of returns in percent; this year's.", nullable=False),
+        _field("alpha", pa.float64(), "Weight of the last squared return.", nullable=False),
+        _field("gamma", pa.float64(), "Weight of it on top where the return was negative.", nullable=False),
+        _field("beta", pa.float64(), "Weight of the variance before.", nullable=False),
+        _field(
+            "estimated_on",
+            pa.string(),
+            "Hash of the earlier years' returns that the four were estimated on; empty where these were too few, and "
+            "the four are RiskMetrics'.",
+            nullable=False,
+        ),
+        _field("year", pa.int32(), "Year of ts; the partition.", nullable=False),
+    ],
+    key=("symbol", "ts"),
+    partition_by=("year",),
+)
+
+
 def evaluation_spec(target: str) -> TableSpec:
     """Table of one target's held-out forecasts; its name is that of the model asset."""
     return _spec(
@@ -462,6 +487,26 @@ def decision_spec(target: str) -> TableSpec:
     )
 
 
+AUDIT = _spec(
+    "models/audit",
+    "Every move of the alias champion: from which version to which, by whom and why. Append-only.",
+    [
+        _field("decided_at", UTC_TIMESTAMP, "When it was decided.", nullable=False),
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field(
+            "action",
+            pa.string(),
+            "gate, promote or rollback; outside: with other tools, noticed at that time.",
+            nullable=False,
+        ),
+        _field("from_version", pa.string(), "Version that was the champion before; null for the first."),
+        _field("to_version", pa.string(), "Version that is the champion since.", nullable=False),
+        _field("who", pa.string(), "Person, or the gate with its Dagster run.", nullable=False),
+        _field("why", pa.string(), "Their reason; the gate's decision in words.", nullable=False),
+    ],
+    key=("model", "decided_at"),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -478,7 +523,9 @@ TABLES: dict[str, TableSpec] = {
         RAW_RESOLUTIONS,
         RAW_BATCHES,
         RAW_REQUESTS,
+        GARCH,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
+        AUDIT,
         PREDICTIONS,
         DATA_DRIFT,
         COMPACTION,
