@@ -27,7 +27,7 @@ chaos: ## kill -9 ingestion and materialisation 50 times (ROUNDS="--rounds 10 --
 	@deploy/setup.sh dev
 	@$(BIN)/python -m tests.chaos $(ROUNDS)
 
-bench: ## measure what the project promises (WHAT=indicators or WHAT=spark for the long ones)
+bench: ## measure what the project promises (WHAT=indicators, serving or spark for the long ones)
 	@deploy/setup.sh dev
 	@$(BIN)/python -m benchmarks $(WHAT)
 

@@ -293,6 +293,7 @@ class PredictionsQuery(BaseModel):
         max_length=4096,
         description="Symbols separated by commas, upper or lower case. All when absent.",
         examples=["AAPL,MSFT"],
+        json_schema_extra={"pattern": r"^[^,]*[^,\s][^,]*(,[^,]*[^,\s][^,]*)*$"},
     )
 
     def names(self) -> list[str] | None:

@@ -1,7 +1,5 @@
 """The API against everything that a client may send: whatever the OpenAPI document allows, and what it does not."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -12,10 +10,8 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lake.api import Access
 from lake.settings import Settings
-from serving import keys
-from tests.serving_kit import Served, make_settings, serve, serving_process, session, write
+from tests.serving_kit import Served, make_settings, serving_process, session, write, write_features
 
 MIB = 2**20
 fuzz = hypothesis_settings(
@@ -27,6 +23,7 @@ fuzz = hypothesis_settings(
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = make_settings(tmp_path_factory.mktemp("fuzz"), tmp_path_factory)
     write(settings, session("AAPL", "BRK/B", "ÑANDÚ"))
+    write_features(settings, "AAPL")
     return settings
 
 
@@ -37,20 +34,6 @@ def served(home: Settings) -> Iterator[Served]:
         yield served
         assert served.client.get("/readyz").status_code == 200
         assert [line for line in served.lines() if line["level"] in ("error", "critical")] == []
-
-
-@pytest.mark.parametrize("access", [False, True], ids=["open", "with keys"])
-def test_the_api_keeps_every_promise_of_its_openapi_document(home: Settings, access: bool) -> None:
-    settings = home.model_copy(update={"access": Access(enabled=access, rate_limit="")})
-    key = keys.add(settings.keys_file, "schemathesis", ["read", "predict"], None)
-    options = ["--checks", "all", "--max-examples", "4", "--seed", "7"]
-    options += ["--phases", "examples,fuzzing" if access else "examples,coverage,fuzzing"]
-    options += ["--header", f"X-API-Key: {key}"] if access else []
-    with serve(settings) as client:
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{client.base_url}/openapi.json", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "No issues found" in done.stdout
 
 
 def answered(response: httpx.Response) -> None:
