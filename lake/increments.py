@@ -36,6 +36,7 @@ _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade th
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
 _PIECE_ROWS = 200_000
 _PIECES_AT_ONCE = 2  # of a full build
+_BATCH_ROWS = 16_384  # of a full build, that the writer takes at once
 _MOST_ROWS_IN_SCOPE = 2_000_000  # beyond, all is built anew
 _LISTED_SYMBOLS = 20
 _BUILT_FROM = "built_from"  # in the custom metadata of a commit
