@@ -465,12 +465,11 @@ def next_version(stored: Snapshot | None) -> int:
 @contextmanager
 def _one_thread_each(connection: DuckDBPyConnection) -> Iterator[None]:
     """No more threads for a query than the one that asks: queries that run at once get in each other's way."""
-    (threads,) = _row(connection, "select current_setting('threads')")
     connection.execute("set threads = 1")
     try:
         yield
     finally:
-        connection.execute(f"set threads = {threads}")
+        connection.execute("reset threads")
 
 
 def _piece(cursor: DuckDBPyConnection, model: Model, sql: str, scope: pa.Table, no_state: str) -> pa.Table:
