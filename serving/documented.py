@@ -4,11 +4,14 @@ from typing import Any
 
 from serving.problems import MEDIA_TYPE
 
+Answers = dict[str, tuple[str, dict[str, Any]]]
+"""Description and headers of an answer, by status."""
+
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "What would be accepted.", "schema": {"type": "string"}}}
-_OF_ALL = {"503": ("Too busy, or nothing to serve yet", _RETRY_AFTER)}
-_OF_BODIES = {"408": ("The body came too slowly", {}), "413": ("The body is too large", {})}
-_OF_ACCESS = {
+_OF_ALL: Answers = {"503": ("Too busy, or nothing to serve yet", _RETRY_AFTER)}
+_OF_BODIES: Answers = {"408": ("The body came too slowly", {}), "413": ("The body is too large", {})}
+_OF_ACCESS: Answers = {
     "401": ("No valid key or token", _CHALLENGE),
     "403": ("Without the scope that this needs", _CHALLENGE),
     "429": ("Too many requests of this key", _RETRY_AFTER),
