@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, BASELINE, CHAMPION = "challenger", "baseline", "champion"
+CHALLENGER_SHARE = "challenger_share"
+"""Tag of a registered model: the share of its symbols that the challenger serves."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,28 @@ class Registry:
         """The version that carries the alias `champion`; None before the first."""
         version = self._by_alias(name, CHAMPION)
         return self._load(version) if version else None
+
+    def challenger(self, name: str) -> LoadedModel | None:
+        """The version that carries the alias `challenger`; None before the first."""
+        version = self._by_alias(name, CHALLENGER)
+        return self._load(version) if version else None
+
+    def challenger_share(self, name: str) -> float | None:
+        """Share of the symbols that the challenger serves (0: it only forecasts); None where it does not forecast."""
+        share = self.client.get_registered_model(name).tags.get(CHALLENGER_SHARE)
+        return None if share is None else float(share)
+
+    def set_challenger_share(self, name: str, share: float | None) -> None:
+        """Let the challenger forecast, and serve a share of the symbols; None stops it."""
+        if share is not None:
+            self.client.set_registered_model_tag(name, CHALLENGER_SHARE, f"{share:g}")
+        elif self.challenger_share(name) is not None:
+            self.client.delete_registered_model_tag(name, CHALLENGER_SHARE)
+
+    def unseen_from(self, name: str, version: str) -> datetime:
+        """First session that a version neither learned from nor was calibrated on."""
+        first, _ = json.loads(self.tags(name, version)["split"])["test"]
+        return datetime.fromisoformat(first).replace(tzinfo=UTC)
 
     def load(self, name: str, version: str) -> LoadedModel:
         """A registered version. Raises `MlflowException` where there is none."""
