@@ -1,5 +1,6 @@
 """The HTTP API: its routes and middlewares wired. Start it with `uvicorn serving.app:create_app --factory`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +11,12 @@ from starlette.staticfiles import StaticFiles
 
 from lake.settings import Settings, get_settings
 from serving import problems
+from serving.access import Access
+from serving.bodies import Bodies
 from serving.files import PublicFolder
-from serving.metrics import RequestMetrics, build_registry
+from serving.load import Delay, Load
+from serving.metrics import build_metrics
+from serving.requests import Requests
 from serving.routes import forecasts, models, operation, site
 from serving.state import ServingState
 
@@ -24,12 +29,14 @@ of the lake tables it was computed from. Times are UTC. Errors are problem detai
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application over the lake and the registry of `settings` (default: of the environment)."""
     settings = settings or get_settings()
-    state = ServingState(settings)
+    state, delay = ServingState(settings), Delay()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.start()
+        watching = asyncio.create_task(delay.watch())
         yield
+        watching.cancel()
         state.stop()
 
     app = FastAPI(
@@ -45,8 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.serving = state
     app.state.reports = PublicFolder(settings.reports_uri, settings)
     app.state.catalog = PublicFolder(settings.catalog_uri, settings)
-    app.state.metrics = build_registry(state)
-    app.add_middleware(RequestMetrics, registry=app.state.metrics)
+    app.state.metrics, metrics = build_metrics(state)
+    app.add_middleware(Load, limits=settings.limits, delay=delay, shed=metrics.shed)  # the innermost comes first
+    app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Access, settings=settings)
+    app.add_middleware(Requests, metrics=metrics)
     problems.install(app)
     for routes in (forecasts, models, operation, site):
         app.include_router(routes.router)

@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ProblemError)
     async def problem(request: Request, error: ProblemError) -> Response:
-        return _answer(request, error.status, error.detail, error.headers, **error.extensions)
+        return answer(request, error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -84,10 +84,10 @@ def install(app: FastAPI) -> None:
         summary = "; ".join(f"{found['parameter']}: {found['detail']}" for found in errors)
         return _answer(request, 422, summary, None, errors=errors)
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        # The server logs the traceback, of which the client gets nothing, and then hangs up.
-        return _answer(request, 500, "The server failed to answer. Its log says why.", {"Connection": "close"})
+
+def answer(request: Request, error: ProblemError) -> Response:
+    """An error as the answer of a middleware, which FastAPI's handlers do not reach."""
+    return _answer(request, error.status, error.detail, error.headers, **error.extensions)
 
 
 def document_in(openapi: dict[str, Any]) -> None:

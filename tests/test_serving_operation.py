@@ -88,7 +88,7 @@ def test_the_pages_work_without_a_network(settings: Settings) -> None:
             assert re.match("/[^/]", asset)
             assert client.get(asset).status_code == 200
         landing = client.get("/").text
-        assert f"http://{settings.host}:{settings.dagster_port}" in landing
+        assert f"http://{settings.ui_host}:{settings.dagster_port}" in landing
         for path in ("/docs", "/reports", "/v1/predictions/AAPL", "/v1/models", "/v1/symbols", "/readyz", "/metrics"):
             assert f'href="{path}"' in landing
             assert client.get(path).status_code == 200

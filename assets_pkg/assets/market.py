@@ -22,7 +22,6 @@ from assets_pkg.metadata import data_version, lineage_metadata, picture, shown_t
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.findings import FINDINGS, worst_findings
-from lake.settings import get_settings
 from lake.store import Lake
 
 FEATURES = "market/features"
@@ -49,7 +48,7 @@ class Translator(DagsterDbtTranslator):
             key=[props["schema"], props["name"]],
             group_name=props["schema"],
             owners=["team:analytics-engineering"],
-            kinds={"dbt", get_settings().engine, "delta"},
+            kinds={"dbt", manifest["metadata"]["adapter_type"], "delta"},
             automation_condition=FOLLOW_IN_DBT,
         )
 
