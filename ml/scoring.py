@@ -12,7 +12,7 @@ from lake.store import Lake
 from lake.tables import PREDICTIONS, SCORES, UTC_TIMESTAMP
 from ml.arrays import FloatArray
 from ml.datasets import TARGETS, label
-from ml.evaluation import bootstrap_difference, diebold_mariano, loss
+from ml.evaluation import Estimate, bootstrap_difference, diebold_mariano, loss
 from ml.upsert import upsert
 
 BARS = "market/bars"
@@ -93,10 +93,16 @@ def coverage(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for target, group in scores.loc[scores["role"] == "champion"].groupby("target"):
         newest = group.loc[group["as_of"].isin(np.sort(group["as_of"].unique())[-SESSIONS:])]
-        row = {"target": target, "sessions": newest["as_of"].nunique(), "forecasts": len(newest)}
-        row |= _estimate(hits(newest)[LEVEL].to_numpy(np.float64), newest)
-        off = row["lower"] is not None and not row["lower"] - TOLERANCE <= LEVEL <= row["upper"] + TOLERANCE
-        rows.append(row | {"credibly off": off})
+        found = _estimate(hits(newest)[LEVEL].to_numpy(np.float64), newest)
+        rows.append(
+            {
+                "target": target,
+                "sessions": newest["as_of"].nunique(),
+                "forecasts": len(newest),
+                **_columns(found),
+                "credibly off": found.upper < LEVEL - TOLERANCE or found.lower > LEVEL + TOLERANCE,
+            }
+        )
     return rows
 
 
@@ -112,6 +118,7 @@ def compare(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for (target, ours, theirs), both in pairs.groupby(["target", "version_champion", "version_challenger"]):
         own, reference = both["loss_challenger"].to_numpy(np.float64), both["loss_champion"].to_numpy(np.float64)
+        found = _estimate(own - reference, both)
         row = {
             "target": target,
             "champion": ours,
@@ -120,20 +127,24 @@ def compare(scores: pd.DataFrame) -> list[dict[str, Any]]:
             "forecasts": len(both),
             "champion's loss": float(reference.mean()),
             "challenger's loss": float(own.mean()),
-            **_estimate(own - reference, both),
+            **_columns(found),
             "p": None,
         }
-        if row["lower"] is not None and (own != reference).any():
+        if np.isfinite(found.lower) and (own != reference).any():
             row["p"] = diebold_mariano(own, reference, _sessions(both), TARGETS[str(target)].horizon).p_value
         rows.append(row)
     return rows
 
 
-def _estimate(values: FloatArray, rows: pd.DataFrame) -> dict[str, float | None]:
-    """Mean of a number a forecast; its interval where there are sessions enough to know one."""
+def _estimate(values: FloatArray, rows: pd.DataFrame) -> Estimate:
+    """Mean of a number a forecast, and its interval; without bounds where the sessions are too few to know them."""
     if rows["as_of"].nunique() < MIN_SESSIONS:
-        return {"value": float(values.mean()), "lower": None, "upper": None}
-    return bootstrap_difference(values, _sessions(rows), seed=0)._asdict()
+        return Estimate(float(values.mean()), -np.inf, np.inf)
+    return bootstrap_difference(values, _sessions(rows), seed=0)
+
+
+def _columns(found: Estimate) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in found._asdict().items()}
 
 
 def _sessions(rows: pd.DataFrame) -> NDArray[np.datetime64]:

@@ -42,6 +42,8 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         ],
         "model": target,
         "version": version,
+        "role": "champion",
+        "backfilled": False,
         "lake_versions": json.dumps({"market/features": 12}),
         "mlflow_run_id": "0" * 32,
         "dagster_run_id": "1" * 36,

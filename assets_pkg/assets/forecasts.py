@@ -1,5 +1,6 @@
 """forecasts: what the champions say of the newest sessions, what came of it, and what the intervals learn from that."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,7 +81,7 @@ def predictions(context: dg.AssetExecutionContext, lakehouse: LakehouseResource)
     ],
     **_COMMON,
 )
-def scores(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+def scores(lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
     """Score the forecasts whose outcome has become known; compare versions on what happened."""
     from ml import plots, scoring
 
@@ -100,7 +101,7 @@ def scores(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
         "champion against challenger": shown_table(scoring.compare(table)),
         **({"scores by session": picture(plots.scores(table))} if len(table) else {}),
     }
-    return table_result(lake, SCORES.name, extra, check_results=[check])
+    yield table_result(lake, SCORES.name, extra, check_results=[check])
 
 
 @dg.asset(
