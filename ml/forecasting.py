@@ -1,6 +1,5 @@
 """Forecasting: registered versions in, one row of `forecasts/predictions` a symbol, target and session, stored once."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lake.ids import forecast_id
 from lake.store import Lake
 from lake.tables import TABLES
 from ml.arrays import RowIndex
@@ -80,12 +80,6 @@ def newest_rows(panel: Panel, lookback: int, unseen_from: datetime) -> tuple[Row
     unseen = (panel.frame["ts"].iloc[rows] >= unseen_from).to_numpy()
     wanted = (later == 0) | ((later <= HISTORY) & unseen)
     return rows[wanted], later[wanted]
-
-
-def forecast_id(symbol: str, target: str, as_of: datetime, model: str, version: str) -> str:
-    """Sixteen hex digits that name a forecast for ever."""
-    key = f"{symbol}|{target}|{as_of:%Y-%m-%d}|{model}|{version}"
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _records(panel: Panel, deployment: Deployment) -> list[dict[str, Any]]:

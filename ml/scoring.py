@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lake.store import Lake
 from lake.tables import PREDICTIONS, SCORES, UTC_TIMESTAMP
 from ml.arrays import FloatArray
-from ml.datasets import TARGETS, label
+from ml.datasets import TARGETS, known_at, label
 from ml.evaluation import Estimate, bootstrap_difference, diebold_mariano, loss
 from ml.upsert import upsert
 
@@ -34,7 +34,7 @@ def score(predictions: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
     for name, forecasts in predictions.groupby("target"):
         target = TARGETS[str(name)]
         outcomes = bars[["symbol", "ts"]].assign(
-            outcome=label(bars, target), known_at=bars.groupby("symbol")["ts"].shift(-target.horizon)
+            outcome=label(bars, target), known_at=pd.DatetimeIndex(known_at(bars, target)).tz_localize("UTC")
         )
         found = forecasts.merge(
             outcomes.dropna(subset="outcome").rename(columns={"ts": "as_of"}), on=["symbol", "as_of"]
