@@ -289,12 +289,27 @@ class Registry:
         share = self.client.get_registered_model(name).tags.get(CHALLENGER_SHARE)
         return None if share is None else float(share)
 
-    def set_challenger_share(self, name: str, share: float | None) -> None:
-        """Let the challenger forecast, and serve a share of the symbols; None stops it."""
-        if share is not None:
-            self.client.set_registered_model_tag(name, CHALLENGER_SHARE, f"{share:g}")
-        elif self.challenger_share(name) is not None:
-            self.client.delete_registered_model_tag(name, CHALLENGER_SHARE)
+    def challenge(self, name: str, share: float | None) -> str | None:
+        """Let the challenger forecast, and serve a share of the symbols; None stops it.
+
+        Returns
+        -------
+        The version that forecasts as challenger now; None where it is the champion, or where nobody shall.
+
+        Raises
+        ------
+        RegistryError : no version was ever a challenger.
+        """
+        challenger = self._by_alias(name, CHALLENGER)
+        if challenger is None:
+            raise RegistryError(f"no version of {name} is a challenger: materialise models/{name} first")
+        if share is None:
+            if self.challenger_share(name) is not None:
+                self.client.delete_registered_model_tag(name, CHALLENGER_SHARE)
+            return None
+        self.client.set_registered_model_tag(name, CHALLENGER_SHARE, f"{share:g}")
+        champion = self._by_alias(name, CHAMPION)
+        return None if champion and champion.version == challenger.version else str(challenger.version)
 
     def unseen_from(self, name: str, version: str) -> datetime:
         """First session that a version neither learned from nor was calibrated on."""
