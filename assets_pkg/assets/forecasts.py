@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pyarrow.compute as pc
 
-from assets_pkg.assets.market import DAILY, FEATURES
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
-from lake.tables import INTERVAL_STATE, PREDICTIONS, SCORES
+from lake.tables import GARCH, INTERVAL_STATE, PREDICTIONS, SCORES
 
 _COMMON: dict[str, Any] = {
     "group_name": "forecasts",
@@ -25,7 +25,12 @@ _COMMON: dict[str, Any] = {
     key=PREDICTIONS.name.split("/"),
     description=PREDICTIONS.description,
     kinds={"onnx", "delta"},
-    deps=[FEATURES.split("/"), ["models", "return_5d_champion"], ["models", "volatility_5d_champion"]],
+    deps=[
+        FEATURES.split("/"),
+        GARCH.name.split("/"),
+        ["models", "return_5d_champion"],
+        ["models", "volatility_5d_champion"],
+    ],
     metadata={"dagster/column_schema": column_schema(PREDICTIONS.schema)},
     **_COMMON,
 )
@@ -37,11 +42,11 @@ def predictions(context: dg.AssetExecutionContext, lakehouse: LakehouseResource)
     from ml import plots
     from ml.deployments import deployments
     from ml.forecasting import forecast, store
+    from ml.inputs import read_inputs
     from ml.registry import Registry
 
     lake, registry = lakehouse.lake, Registry(lakehouse.settings)
-    lake_versions = {FEATURES: lake.version(FEATURES) or 0}
-    features = lake.read(FEATURES, filters=DAILY, version=lake_versions[FEATURES]).to_pandas()
+    features, lake_versions = read_inputs(lake)
     try:
         deployed = deployments(lake, registry)
     except LookupError as error:
