@@ -19,6 +19,7 @@ import yaml
 
 from lake.settings import Settings
 from lake.store import Lake
+from tests.processes import run
 
 ROOT = Path(__file__).resolve().parents[1]
 LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
@@ -72,15 +73,7 @@ class Home:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`lakehouse ...` to its end."""
-        return subprocess.run(
-            [LAKEHOUSE, *arguments],
-            cwd=ROOT,
-            env=self.environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
+        return run("assets_pkg.cli:main", arguments, ROOT, self.environment | variables)
 
     @contextmanager
     def start(self, *command: str | Path) -> Iterator["Started"]:
