@@ -12,6 +12,7 @@ from pathlib import Path
 
 from assets_pkg.home import ROOT
 from assets_pkg.processes import Child, Service, port_is_free, stop_all
+from lake.api import ExposedError, refuse_exposure
 from lake.settings import Settings
 
 _READY_SECONDS = 180
@@ -33,11 +34,9 @@ def up(settings: Settings, with_mlflow: bool) -> None:
     # Started from make or a script, SIGINT may be ignored; children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from serving.access import AccessError, check
-
     try:
-        check(settings)
-    except AccessError as error:
+        refuse_exposure(settings.host, settings.access)
+    except ExposedError as error:
         raise UpError(str(error)) from error
     services = _services(settings, with_mlflow)
     with _only_one(settings):

@@ -6,8 +6,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+TURN_ON = "set LAKEHOUSE_ACCESS__ENABLED=true (docs/serving.md says how)"
 ScopeName = Literal["read", "predict", "admin"]
 SCOPES: tuple[ScopeName, ...] = get_args(ScopeName)
+
+
+class ExposedError(RuntimeError):
+    """The API would be open to a network; the message names the setting that closes it."""
 
 
 class Access(BaseModel):
@@ -45,6 +50,20 @@ class Access(BaseModel):
         if url.scheme not in ("", "https") and not (url.scheme == "http" and url.hostname in LOOPBACK):
             raise ValueError("jwks_url must be https: whoever can change the keys can sign tokens")
         return self
+
+
+def refuse_exposure(host: str, access: Access) -> None:
+    """Make sure that a network is served with access control only.
+
+    Raises
+    ------
+    ExposedError : the address is not of loopback, and access control is off.
+    """
+    if not access.enabled and host not in LOOPBACK:
+        raise ExposedError(
+            f"LAKEHOUSE_HOST={host} would open the API to everybody who reaches this machine: {TURN_ON}, or keep it on "
+            "127.0.0.1"
+        )
 
 
 class Limits(BaseModel):

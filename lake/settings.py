@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.api import LOOPBACK, Access, Limits
+from lake.api import Access, Limits
 from lake.providers import BySymbol, Edgar, Provider, Series, Synthetic, Table, parse_sources
 from lake.severities import Severities
 from lake.smtp import Smtp
@@ -173,11 +173,6 @@ class Settings(BaseSettings):
     def source_orders(self) -> dict[str, tuple[str, ...]]:
         """The live symbols of `sources` in upper case, each with its providers in order of preference."""
         return parse_sources(self.sources)
-
-    @property
-    def api_is_local(self) -> bool:
-        """Whether the API listens on loopback only."""
-        return self.host in LOOPBACK
 
     @property
     def keys_file(self) -> Path:

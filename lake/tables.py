@@ -462,6 +462,26 @@ def decision_spec(target: str) -> TableSpec:
     )
 
 
+AUDIT = _spec(
+    "models/audit",
+    "Every move of the alias champion: from which version to which, by whom and why. Append-only.",
+    [
+        _field("decided_at", UTC_TIMESTAMP, "When it was decided.", nullable=False),
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field(
+            "action",
+            pa.string(),
+            "gate, promote or rollback; outside: with other tools, noticed at that time.",
+            nullable=False,
+        ),
+        _field("from_version", pa.string(), "Version that was the champion before; null for the first."),
+        _field("to_version", pa.string(), "Version that is the champion since.", nullable=False),
+        _field("who", pa.string(), "Person, or the gate with its Dagster run.", nullable=False),
+        _field("why", pa.string(), "Their reason; the gate's decision in words.", nullable=False),
+    ],
+    key=("model", "decided_at"),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -479,6 +499,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_BATCHES,
         RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
+        AUDIT,
         PREDICTIONS,
         DATA_DRIFT,
         COMPACTION,

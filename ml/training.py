@@ -54,12 +54,14 @@ class Candidate:
 class TrainingResult:
     """Everything one training produced.
 
+    `arguments` are those of `train` that give this result again, with the data and the version that scales intervals.
     `test` has one row a held-out forecast: symbol, ts, outcome, challenger, baseline. `challenger` is the learned
     model with the lowest validation loss, `baseline` the naive one with the lowest; the test period chose neither.
     """
 
     target: Target
     seed: int
+    arguments: Mapping[str, Any]
     params: Mapping[str, Any]
     split_dates: Mapping[str, tuple[str, str]]
     candidates: Mapping[str, Candidate]
@@ -90,6 +92,7 @@ def train(
     ValueError
         If columns are missing, or the universe is too small for the split; the message names what is missing.
     """
+    arguments = {"seed": seed, "lookback": lookback, "epochs": epochs}
     panel = Panel.of(features)
     outcome = label(panel.frame, target)
     parts = split(panel, outcome, target, max(lookback, volatility_model.lookback if volatility_model else 1))
@@ -105,10 +108,9 @@ def train(
     return TrainingResult(
         target=target,
         seed=seed,
+        arguments=arguments,
         params={
-            "seed": seed,
-            "lookback": lookback,
-            "epochs": epochs,
+            **arguments,
             "horizon": target.horizon,
             "symbols": int(panel.frame["symbol"].nunique()),
             **{f"{part}_rows": len(parts.rows[part]) for part in PARTS},

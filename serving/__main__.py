@@ -6,15 +6,18 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
 from granian import Granian
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 
+from lake.api import ExposedError, refuse_exposure
 from lake.settings import Settings, get_settings
-from serving.access import AccessError, check
 from serving.logs import CONFIGURATION
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _HEADER_MILLISECONDS = 10_000
 _HEADER_BYTES = 64 * 1024
@@ -26,8 +29,8 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; what is being answered then is answered to its end."""
     settings = get_settings()
     try:
-        check(settings)
-    except AccessError as error:
+        refuse_exposure(settings.host, settings.access)
+    except ExposedError as error:
         sys.exit(f"lakehouse: {error}")
     if settings.api_workers == 1:
         _serve(settings)
@@ -37,7 +40,7 @@ def main() -> None:
         _serve(settings)
 
 
-def application() -> FastAPI:
+def application() -> "FastAPI":
     """The app in a process of its own, which ends with the one that started it, even if that is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -4,27 +4,25 @@ import base64
 import binascii
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lake.api import LOOPBACK
+from lake.api import LOOPBACK, TURN_ON
 from lake.settings import Settings
 from serving import problems
 from serving.audit import audit
+from serving.challenges import forbidden, unauthorized
 from serving.keys import PREFIX, Keyring
 from serving.problems import ProblemError
 from serving.rates import Rates
-from serving.tokens import IssuerUnreachableError, TokenError, Tokens
 
-REALM = "lakehouse"
+if TYPE_CHECKING:
+    from serving.tokens import Tokens
+
 _OPEN_ON_LOOPBACK = frozenset({"/healthz", "/readyz", "/metrics"})
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
-TURN_ON = "set LAKEHOUSE_ACCESS__ENABLED=true (docs/serving.md says how)"
-
-
-class AccessError(RuntimeError):
-    """The API would be open to a network; the message says which setting closes it."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,6 @@ class Caller:
     scopes: frozenset[str]
 
 
-def check(settings: Settings) -> None:
-    """Refuse to serve a network without access control.
-
-    Raises
-    ------
-    AccessError : the address is not of loopback and access control is off.
-    """
-    if not settings.access.enabled and not settings.api_is_local:
-        raise AccessError(
-            f"LAKEHOUSE_HOST={settings.host} would open the API to everybody who reaches this machine: "
-            f"{TURN_ON}, or keep it on 127.0.0.1"
-        )
-
-
 class Access:
     """Middleware that lets a request through when whoever sends it may; all that is not named open needs a key."""
 
@@ -61,7 +45,7 @@ class Access:
         self.app = app
         self._enabled = settings.access.enabled
         self._keyring = Keyring(settings.keys_file) if self._enabled else None
-        self._tokens = Tokens(settings.access) if self._enabled and settings.access.issuer else None
+        self._tokens = _tokens(settings) if self._enabled and settings.access.issuer else None
         self._rates = Rates(settings.access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +70,7 @@ class Access:
         caller = scope["user"] = await self._caller(headers)
         needed = _needed(scope["method"], path)
         if needed not in caller.scopes:
-            raise ProblemError(
-                403,
-                f"This needs the scope '{needed}', which {caller.id} does not have.",
-                headers={"WWW-Authenticate": f'Bearer realm="{REALM}", error="insufficient_scope", scope="{needed}"'},
-            )
+            raise forbidden(caller.id, needed)
         if wait := await self._rates.seconds_to_wait(caller.id):
             raise ProblemError(
                 429, f"Too many requests: go on in {wait} s, and slower.", headers={"Retry-After": str(wait)}
@@ -107,28 +87,30 @@ class Access:
             return self._of_key(value.strip())
         if kind.lower() == "bearer":
             return await self._of_token(value.strip())
-        raise _unauthorized("A key (X-API-Key) or a token (Authorization: Bearer) is needed.", headers)
+        raise unauthorized(
+            "A key (X-API-Key) or a token (Authorization: Bearer) is needed.",
+            in_browser=b"text/html" in headers.get(b"accept", b""),
+        )
 
     def _of_key(self, whole: str) -> Caller:
         key = self._keyring.find(whole) if self._keyring else None
         if key is None:
-            raise _unauthorized("The key is not valid.")
+            raise unauthorized("The key is not valid.")
         if (state := key.state(datetime.now(UTC))) != "valid":
-            raise _unauthorized(f"The key {key.id} is {state}.")
+            raise unauthorized(f"The key {key.id} is {state}.")
         return Caller(f"key:{key.id}", key.scopes)
 
     async def _of_token(self, token: str) -> Caller:
         if self._tokens is None:
-            raise _unauthorized("Tokens are not accepted here; a key (X-API-Key) is.")
-        try:
-            subject, scopes = await self._tokens.verify(token)
-        except TokenError as error:
-            raise _unauthorized(str(error), error="invalid_token") from error
-        except IssuerUnreachableError as error:
-            raise ProblemError(
-                503, "The keys of the tokens' issuer cannot be had now.", headers={"Retry-After": "5"}
-            ) from error
+            raise unauthorized("Tokens are not accepted here; a key (X-API-Key) is.")
+        subject, scopes = await self._tokens.verify(token)
         return Caller(f"token:{subject}", scopes)
+
+
+def _tokens(settings: Settings) -> "Tokens":
+    from serving.tokens import Tokens  # 9 MB of cryptography
+
+    return Tokens(settings.access)
 
 
 def _needed(method: str, path: str) -> str:
@@ -152,11 +134,3 @@ def _password(encoded: str) -> str:
         return base64.b64decode(encoded, validate=True).decode("latin-1").partition(":")[2]
     except (binascii.Error, ValueError):
         return ""
-
-
-def _unauthorized(detail: str, headers: dict[bytes, bytes] | None = None, error: str = "") -> ProblemError:
-    challenge = f'Bearer realm="{REALM}"' + (f', error="{error}"' if error else "")
-    # A browser that opens a page asks its user for a key as the password; a script is not answered by a dialogue.
-    if headers is not None and b"text/html" in headers.get(b"accept", b""):
-        challenge = f'Basic realm="{REALM}, key as password", {challenge}'
-    return ProblemError(401, detail, headers={"WWW-Authenticate": challenge})

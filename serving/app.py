@@ -15,7 +15,8 @@ from serving.access import Access
 from serving.bodies import Bodies
 from serving.files import PublicFolder
 from serving.load import Delay, Load
-from serving.metrics import RequestMetrics, build_registry
+from serving.metrics import build_metrics
+from serving.precomputed import Precomputed
 from serving.requests import Requests
 from serving.routes import forecasts, models, operation, site
 from serving.state import ServingState
@@ -52,10 +53,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.serving = state
     app.state.reports = PublicFolder(settings.reports_uri, settings)
     app.state.catalog = PublicFolder(settings.catalog_uri, settings)
-    app.state.metrics = build_registry(state)
-    metrics = RequestMetrics(app.state.metrics)
+    app.state.metrics, metrics = build_metrics(state)
     app.add_middleware(Load, limits=settings.limits, delay=delay, shed=metrics.shed)  # the innermost comes first
     app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Precomputed, state=state)  # to answer takes no longer than to refuse
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Requests, metrics=metrics)
     problems.install(app)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
@@ -36,6 +36,13 @@ class ModelVersion(BaseModel):
     version: str = Field(description="Version in the model registry.", examples=["3"])
 
 
+class Contribution(BaseModel):
+    """What one feature adds to a mean."""
+
+    feature: str = Field(description="Column of `market/features`.", examples=["log_ewma_vol"])
+    contribution: FiniteFloat = Field(description="In the unit of the mean.", examples=[0.0021])
+
+
 class Forecast(BaseModel):
     """One forecast of one target."""
 
@@ -57,16 +64,21 @@ class Forecast(BaseModel):
         description="Version of each lake table that the forecast was computed from.",
         examples=[{"market/features": 12}],
     )
-    as_of: datetime | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,
-        description="Present only where this target's newest forecast is older than the symbol's `as_of`: "
-        "the session it was made after.",
+    as_of: datetime = Field(
+        description="Session that it was made after: the symbol's `as_of`, or an older one.",
+        examples=["2022-12-28T00:00:00Z"],
     )
-    last_price: FiniteFloat | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,
-        description="Present only together with this forecast's own `as_of`: the price on that session.",
+    last_price: FiniteFloat = Field(description="Last price on its `as_of`, as delivered.", examples=[129.61])
+    staleness_days: int = Field(
+        ge=0, description="Whole days from its `as_of` until today (UTC), weekends included.", examples=[3]
+    )
+    role: Literal["champion", "challenger", "fallback"] = Field(
+        description="Why this version answers: it is the champion; it is the challenger and this symbol is in its "
+        "share; or the champion has no forecast of this symbol that still looks ahead, and this is the newest.",
+        examples=["champion"],
+    )
+    contributions: list[Contribution] = Field(
+        description="What moved the mean most, largest first; empty where the model has no such explanation.",
     )
 
 
@@ -103,8 +115,8 @@ class Symbols(BaseModel):
     symbols: list[SymbolSummary]
 
 
-class ChampionVersion(BaseModel):
-    """The version that the registry's alias `champion` points at."""
+class AliasedVersion(BaseModel):
+    """A version that an alias of the registry points at, or the last good one where that was refused."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -120,10 +132,16 @@ class RegisteredModel(BaseModel):
     """A model of the registry, and what of it is served."""
 
     name: str = Field(examples=["return_5d"])
-    champion: ChampionVersion | None = Field(description="Null where no version is the champion.")
+    champion: AliasedVersion | None = Field(description="Null where no version is the champion.")
+    challenger: AliasedVersion | None = Field(description="Null where no version is the challenger.")
+    challenger_share: float | None = Field(
+        description="Share of the symbols that the challenger serves; 0 where it forecasts in the shadow only, "
+        "null where there is no challenge.",
+        examples=[0.25],
+    )
     serving: list[str] = Field(
-        description="Versions behind the forecasts that are served now; more than the champion only while "
-        "it has not yet made its forecast of a symbol's newest session.",
+        description="Versions behind the forecasts that are served now; more than the champion where "
+        "a challenger has its share, or the champion no forecast that still looks ahead.",
         examples=[["3"]],
     )
 

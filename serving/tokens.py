@@ -10,6 +10,8 @@ from typing import Any
 import jwt
 
 from lake.api import SCOPES, Access
+from serving.challenges import unauthorized
+from serving.problems import ProblemError
 
 # Signatures with a key pair only: what verifies a token must not be able to sign one, so neither HS256 nor `none`.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -19,14 +21,6 @@ _KEYS_SECONDS = 300
 _COOLDOWN_SECONDS = 5
 _VERIFIED_SECONDS = 30
 _VERIFIED_TOKENS = 1024
-
-
-class TokenError(Exception):
-    """The token is not accepted; the message says why without repeating it."""
-
-
-class IssuerUnreachableError(Exception):
-    """The issuer's keys cannot be had now, so no token can be verified."""
 
 
 class Tokens:
@@ -44,8 +38,8 @@ class Tokens:
 
         Raises
         ------
-        TokenError : its form, signature, issuer, audience or time is not right.
-        IssuerUnreachableError : the issuer's keys cannot be had.
+        ProblemError : its form, signature, issuer, audience or time is not right (401), or the issuer's keys cannot
+            be had (503).
         """
         fingerprint = hashlib.sha256(token.encode()).digest()
         until, subject, scopes = self._verified.get(fingerprint, (0.0, "", frozenset()))
@@ -72,15 +66,13 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.PyJWKClientConnectionError as error:
-            raise IssuerUnreachableError(str(error)) from error
-        except jwt.ExpiredSignatureError as error:
-            raise TokenError("The token has expired.") from error
-        except jwt.InvalidAudienceError as error:
-            raise TokenError("The token is for another audience.") from error
-        except jwt.InvalidIssuerError as error:
-            raise TokenError("The token is of another issuer.") from error
+            raise ProblemError(
+                503,
+                "The keys of the tokens' issuer cannot be had now.",
+                headers={"Retry-After": str(_COOLDOWN_SECONDS)},
+            ) from error
         except (jwt.PyJWTError, ValueError) as error:
-            raise TokenError("The token is not valid.") from error
+            raise unauthorized(_reason(error), error="invalid_token") from error
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Those of the standard claim `scope`, and those of its roles."""
@@ -91,3 +83,15 @@ class Tokens:
         for role in roles if isinstance(roles, list) else ():
             granted |= self._access.roles.get(str(role), frozenset())
         return frozenset(granted)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case jwt.ExpiredSignatureError():
+            return "The token has expired."
+        case jwt.InvalidAudienceError():
+            return "The token is for another audience."
+        case jwt.InvalidIssuerError():
+            return "The token is of another issuer."
+        case _:
+            return "The token is not valid."

@@ -1,6 +1,6 @@
 """What the API answers and what it refuses, over a real lake and a real registry."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -46,6 +46,11 @@ def test_a_symbol_answers_its_newest_forecasts_in_the_promised_shape(settings: S
             "intervals": sorted(expected["intervals"], key=lambda interval: interval["level"]),
             "model": {"name": "return_5d", "version": "1"},
             "lake_versions": {"market/features": 12},
+            "as_of": "2022-12-28T00:00:00Z",
+            "last_price": 100.0,
+            "staleness_days": (datetime.now(UTC) - SESSION).days,
+            "role": "champion",
+            "contributions": [],
         }
         assert volatility["target"] == "volatility_5d"
         assert volatility["price"] is None
@@ -72,7 +77,7 @@ def test_a_target_without_a_forecast_of_the_newest_session_says_which_session_it
         found = client.get("/v1/predictions/AAPL").json()
         assert (found["as_of"], found["last_price"]) == ("2022-12-28T00:00:00Z", 100.0)
         returns, volatility = found["forecasts"]
-        assert "as_of" not in returns
+        assert (returns["as_of"], returns["last_price"]) == ("2022-12-28T00:00:00Z", 100.0)
         assert (volatility["as_of"], volatility["last_price"]) == ("2022-12-27T00:00:00Z", 99.0)
 
 
