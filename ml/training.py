@@ -169,6 +169,7 @@ def _candidate(
         seed=model.seed,
         conformal=conformal,
         ranges=ranges(train_sample.windows, model.inputs),
+        typical=tuple(train_sample.windows[:, -1].mean(axis=0, dtype=np.float64).tolist()),
         golden=golden(graph, train_sample.windows[-1]),
     )
     return Candidate(

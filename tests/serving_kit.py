@@ -130,6 +130,7 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
         seed=7,
         conformal=calibrate(draws.lognormal(-4, 0.3, 200), forecasts, scale, scaled_by=scaled_by),
         ranges=ranges(windows, inputs),
+        typical=tuple(windows[:, -1].mean(axis=0).tolist()),
         golden=golden(built, windows[0]),
     )
     return pack(built, replace(contract, **changes))
