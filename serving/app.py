@@ -16,6 +16,7 @@ from serving.bodies import Bodies
 from serving.files import PublicFolder
 from serving.load import Delay, Load
 from serving.metrics import build_metrics
+from serving.precomputed import Precomputed
 from serving.requests import Requests
 from serving.routes import forecasts, models, operation, site
 from serving.state import ServingState
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics, metrics = build_metrics(state)
     app.add_middleware(Load, limits=settings.limits, delay=delay, shed=metrics.shed)  # the innermost comes first
     app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Precomputed, state=state)  # to answer takes no longer than to refuse
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Requests, metrics=metrics)
     problems.install(app)

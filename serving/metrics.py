@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -60,11 +60,19 @@ class SnapshotMetrics(Collector):
         yield CounterMetricFamily(
             "lakehouse_refresh_failures", "Looks at the lake that failed.", self.state.failed_refreshes
         )
+        yield CounterMetricFamily(
+            "lakehouse_swaps", "Times that other versions began to serve, the first included.", self.state.swaps
+        )
         if snapshot is None:
             return
         yield GaugeMetricFamily(
             "lakehouse_snapshot_version", "Version of the predictions table that is served.", snapshot.version
         )
+        models = InfoMetricFamily("lakehouse_model", "Versions whose forecasts are served.", labels=["model"])
+        for model, versions in snapshot.served_versions().items():
+            for version in sorted(versions):
+                models.add_metric([model], {"version": version})
+        yield models
         as_of = GaugeMetricFamily(
             "lakehouse_forecast_as_of_timestamp_seconds", "Newest session with a forecast.", labels=["target"]
         )

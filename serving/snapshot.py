@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,11 +40,13 @@ class Document(NamedTuple):
     ----------
     etag : in quotes, as the header has it.
     modified : when this content was first served, UTC.
+    headers : of an answer that sends it whole.
     """
 
     body: bytes
     etag: str
     modified: datetime
+    headers: list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,15 @@ class Snapshot:
 
 def document(body: bytes, modified: datetime) -> Document:
     """A document with the hash of its content as its tag."""
-    return Document(body, f'"{hashlib.sha256(body).hexdigest()[:20]}"', modified)
+    etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "etag": etag,
+        "last-modified": format_datetime(modified, usegmt=True),
+        "cache-control": "no-cache",
+    }
+    return Document(body, etag, modified, [(name.encode(), value.encode()) for name, value in headers.items()])
 
 
 def choose(

@@ -287,3 +287,16 @@ def test_the_server_killed_takes_its_workers_with_it_and_its_log_is_json(setting
         assert [(line["message"], line["status"], line["request_id"]) for line in audited] == [
             ("refused", 413, "large")
         ]
+
+
+def test_the_shortest_way_answers_as_the_route_does(settings: Settings) -> None:
+    with serve(settings) as client:
+        for symbol in ("AAPL", "aapl"):
+            short = client.get(f"/v1/predictions/{symbol}")
+            routed = client.get(f"/v1/predictions/{symbol}", headers={"Accept": "application/json, text/plain"})
+            assert short.content == routed.content
+            own = {"date", "server", "x-request-id"}
+            assert {name: short.headers[name] for name in routed.headers if name not in own} == {
+                name: routed.headers[name] for name in routed.headers if name not in own
+            }
+        problem(client.get("/v1/predictions/NONE"), 404)
