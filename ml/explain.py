@@ -66,7 +66,7 @@ def integrated_gradients(model: LoadedModel, windows: Rows, typical: Rows) -> Fl
     ----------
     Sundararajan, Taly, Yan (2017), Axiomatic attribution for deep networks.
     """
-    count, lookback, inputs = windows.shape
+    count, _, inputs = windows.shape
     way = windows.astype(np.float64) - typical
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)
     total = np.zeros((count, inputs))
@@ -119,7 +119,7 @@ class _Leaf:
 
 
 def _shapley(leaves: Sequence[_Leaf], rows: Rows, typical: Rows, gate: int | None = None) -> FloatArray:
-    """Shapley values [N, inputs] of the sum of trees; with a gate, of that sum where the gate has its own value, else 0.
+    """Shapley values [N, inputs] of the sum of trees; with a gate, of that sum while the gate is in, and else of 0.
 
     A leaf is reached by a coalition where all features that only the row satisfies (A) are in it, and none that only
     the typical row does (B). Its value is shared with the weights of that game: (a-1)! b! / (a+b)! to each of A, and
@@ -129,7 +129,7 @@ def _shapley(leaves: Sequence[_Leaf], rows: Rows, typical: Rows, gate: int | Non
     for leaf in leaves:
         ranges = leaf.ranges if gate is None else {gate: (-math.inf, math.inf), **leaf.ranges}
         features = list(ranges)
-        low, high = (np.array(ends) for ends in zip(*ranges.values(), strict=True)) if ranges else ([], [])
+        low, high = np.array(list(ranges.values())).reshape(-1, 2).T
         own, other = ((x[..., features] > low) & (x[..., features] <= high) for x in (rows, typical))
         if gate is not None:
             other[features.index(gate)] = False

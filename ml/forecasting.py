@@ -15,6 +15,7 @@ from lake.tables import TABLES
 from ml.arrays import FloatArray, RowIndex
 from ml.artifact import LoadedModel, volatility_scale
 from ml.datasets import TARGETS, Panel
+from ml.explain import contributions, largest
 
 PREDICTIONS = "forecasts/predictions"
 SCHEMA: pa.Schema = TABLES[PREDICTIONS].schema
@@ -103,6 +104,7 @@ def _records(panel: Panel, rows: RowIndex, model: LoadedModel, scale: FloatArray
     target = TARGETS[model.contract.target]
     mean = model.forecast(panel, rows)
     bounds = model.conformal.intervals(mean, scale)
+    explained = contributions(model, panel.windows(rows, model.inputs, model.lookback))
     frame = panel.frame.iloc[rows]
     return [
         {
@@ -118,16 +120,18 @@ def _records(panel: Panel, rows: RowIndex, model: LoadedModel, scale: FloatArray
                 {"level": level, "lower": float(lower), "upper": float(upper)}
                 for level, (lower, upper) in zip(model.conformal.levels, bound, strict=True)
             ],
+            "contributions": largest(model.inputs, moved),
             "model": model.name,
             "version": model.version,
             "mlflow_run_id": model.run_id,
         }
-        for symbol, as_of, price, value, bound in zip(
+        for symbol, as_of, price, value, bound, moved in zip(
             frame["symbol"],
             frame["ts"].tolist(),
             frame["last_price"],
             mean,
             bounds,
+            explained,
             strict=True,
         )
     ]

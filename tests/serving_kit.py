@@ -49,6 +49,7 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         "intervals": [
             {"level": level, "lower": 0.01 - level / 10, "upper": 0.01 + level / 10} for level in (0.95, 0.8, 0.9)
         ],
+        "contributions": [{"feature": "log_ewma_vol", "contribution": -0.002}],
         "model": target,
         "version": version,
         "lake_versions": json.dumps(LAKE_VERSIONS),

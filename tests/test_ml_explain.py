@@ -60,9 +60,8 @@ def test_contributions_by_trees_are_shapley_values(target: str) -> None:
         mean, reference = np.exp(forecast(tuple(players))), np.exp(forecast(()))
         slow *= (mean - reference) / np.log(mean / reference)
     assert np.abs(slow).max() > 1e-4
-    np.testing.assert_allclose(
-        explain.contributions(model, row[None, None])[0], slow, atol=2e-6 * np.abs(slow).sum() + 1e-8
-    )
+    (found,) = explain.contributions(model, row[None, None])
+    np.testing.assert_allclose(found, slow, atol=2e-6 * np.abs(slow).sum() + 1e-8)
 
 
 @pytest.mark.parametrize(
