@@ -1,4 +1,4 @@
-"""Model cards: the numbers are those of the version, with their uncertainty, and the page says all that the JSON does."""
+"""Model cards: the numbers are those of the version, with their uncertainty, and the page says what the JSON says."""
 
 import json
 from html import unescape

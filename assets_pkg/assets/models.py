@@ -133,11 +133,12 @@ def champion(target: str) -> dg.AssetsDefinition:
         pool="training",
     )
     def asset(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
+        from assets_pkg.definitions import build_definitions
         from ml.registry import Registry
 
         lake = lakehouse.lake
-        who, failed = f"gate (Dagster run {context.run_id})", failed_checks_upstream(context)
-        decision = Registry(lakehouse.settings).promote(target, who, failed)
+        failed = failed_checks_upstream(build_definitions(), context.instance, key)
+        decision = Registry(lakehouse.settings).promote(target, f"gate (Dagster run {context.run_id})", failed)
         row = {
             "decided_at": datetime.now(UTC),
             "champion": decision.winner,
