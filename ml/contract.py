@@ -5,6 +5,7 @@ Imports neither pandas nor anything that trains, so that the API process stays s
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CONTRACT_KEY = "contract"
+
+NAIVE_VOLATILITY = "ewma_vol"
+"""Daily EWMA volatility: what the naive volatility forecast scales to the horizon."""
+
+VOLATILITY_FLOOR = 1e-4
+"""Smallest realised volatility of a label: a price that stood still has no logarithm."""
 BATCH = 8192
 """Windows that are cut and looked at together, to bound the memory."""
 
@@ -87,17 +94,24 @@ def golden(graph: bytes, window: NDArray[np.float32]) -> Golden:
     return Golden(tuple(map(tuple, window.tolist())), float(mean))
 
 
+def naive_volatility(daily: FloatArray, horizon: int) -> FloatArray:
+    """Daily EWMA volatilities [N], scaled to `horizon` sessions by the square root of time."""
+    return np.maximum(daily.astype(np.float64) * math.sqrt(horizon), VOLATILITY_FLOOR)
+
+
 def digest(onnx: bytes, lake_versions: Mapping[str, int]) -> str:
     """Identity of a version: graph and contract (the file), and the versions of the tables it was trained on."""
     versions = json.dumps(dict(lake_versions), sort_keys=True).encode()
     return hashlib.sha256(onnx + b"\0" + versions).hexdigest()
 
 
-def session(graph: bytes) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime session on the CPU."""
+def session(graph: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
+    """An ONNX Runtime session on the CPU, with so many threads (0: one a core)."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def contract_of(session: "onnxruntime.InferenceSession") -> Contract:

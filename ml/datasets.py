@@ -1,6 +1,5 @@
 """Datasets: market features in; labels, look-back windows and a time-ordered split with purge and embargo out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ml.arrays import FloatArray, RowIndex, WindowView
+from ml.contract import NAIVE_VOLATILITY, VOLATILITY_FLOOR, naive_volatility
 
 FEATURES = (
     "log_return_1",
@@ -38,14 +38,8 @@ FEATURES = (
 )
 """Columns of `market/features` that learned models see, in the order of their input tensor."""
 
-NAIVE_VOLATILITY = "ewma_vol"
-"""Daily EWMA volatility: what the naive volatility forecast scales to the horizon."""
-
 GARCH_VOLATILITY = "garch_vol"
 """Daily volatility of a GJR-GARCH, averaged over the horizon: a column beside the features where a model reads it."""
-
-VOLATILITY_FLOOR = 1e-4
-"""Smallest realised volatility of a label: a price that stood still has no logarithm."""
 
 PARTS = ("train", "validation", "calibration", "test")
 FRACTIONS = (0.60, 0.15, 0.10, 0.15)
@@ -148,6 +142,8 @@ class Panel:
         """Windows that end at `rows`, oldest session first, not cut yet."""
         if (self.run[rows] < lookback).any():
             raise ValueError(f"a window of {lookback} sessions does not fit before every row asked for")
+        if missing := [name for name in inputs if name not in self.columns]:
+            raise ValueError(f"the features lack the columns {', '.join(missing)}")
         return WindowView(self.values[:, [self.columns.index(name) for name in inputs]], rows, lookback)
 
     def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:
@@ -156,8 +152,7 @@ class Panel:
 
     def naive_volatility(self, rows: RowIndex, horizon: int) -> FloatArray:
         """EWMA volatility at `rows`, scaled to `horizon` sessions."""
-        daily = self.values[rows, self.columns.index(NAIVE_VOLATILITY)].astype(np.float64)
-        return np.maximum(daily * math.sqrt(horizon), VOLATILITY_FLOOR)
+        return naive_volatility(self.values[rows, self.columns.index(NAIVE_VOLATILITY)], horizon)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,20 @@ def not_ready(reasons: list[str]) -> ProblemError:
     )
 
 
+def busy(detail: str) -> ProblemError:
+    """503 for what cannot be had now."""
+    return ProblemError(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def invalid(location: str, errors: Mapping[str, str]) -> ProblemError:
+    """422 that names every parameter of a place (query, body) that is wrong, and why."""
+    return ProblemError(
+        422,
+        "; ".join(f"{parameter}: {detail}" for parameter, detail in errors.items()),
+        errors=[{"parameter": name, "location": location, "detail": detail} for name, detail in errors.items()],
+    )
+
+
 def install(app: FastAPI) -> None:
     """Make the app answer every error as problem details (a page to a browser that asks for a page)."""
 

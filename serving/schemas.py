@@ -3,9 +3,17 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 
 def _decoded(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -98,6 +106,80 @@ class Predictions(BaseModel):
     """The newest forecasts of several symbols."""
 
     predictions: list[Prediction]
+
+
+class Case(BaseModel):
+    """One question: a symbol as it is now, with shocks, or a window of features."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    symbol: str | None = Field(
+        default=None, max_length=64, description="Take its newest stored features.", examples=["AAPL"]
+    )
+    shocks: dict[str, FiniteFloat] = Field(
+        default={},
+        max_length=512,
+        description="Added to the symbol's features of its newest session, by name.",
+        examples=[{"log_return_1": -0.05}],
+    )
+    features: dict[str, Annotated[list[FiniteFloat], Field(max_length=512)]] | None = Field(
+        default=None,
+        max_length=512,
+        description="Instead of a symbol: values of every input by name, oldest session first.",
+        examples=[None],
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.symbol is None) == (self.features is None):
+            raise ValueError("needs either a symbol or features")
+        if self.shocks and self.symbol is None:
+            raise ValueError("shocks need a symbol")
+        return self
+
+
+class WhatIf(BaseModel):
+    """Questions to the champion of one target."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str = Field(max_length=64, description="What to forecast.", examples=["return_5d"])
+    cases: list[Case] = Field(min_length=1, max_length=64, description="Answered in this order, by one version.")
+    extrapolate: bool = Field(
+        default=False, description="Answer values outside of the training data too, instead of refusing them."
+    )
+
+
+class WhatIfForecast(BaseModel):
+    """The answer to one case."""
+
+    symbol: str | None = Field(description="Null for a posted window.", examples=["AAPL"])
+    as_of: datetime | None = Field(
+        description="Newest session of the stored features; null for a posted window.",
+        examples=["2022-12-28T00:00:00Z"],
+    )
+    last_price: FiniteFloat | None = Field(description="Last price on `as_of`.", examples=[129.61])
+    mean: FiniteFloat = Field(description="Expected value: a log return, or a volatility.", examples=[0.0016])
+    price: FiniteFloat | None = Field(
+        description="The mean as a price: last_price * exp(mean). Null where there is none.", examples=[129.81]
+    )
+    intervals: list[Interval] = Field(description="Prediction intervals, narrowest first.")
+    outside_training_range: list[str] = Field(
+        description="Features with a value that the model has not seen in training.", examples=[[]]
+    )
+
+
+class WhatIfAnswer(BaseModel):
+    """Answers of one version, in the order of the cases."""
+
+    target: str = Field(examples=["return_5d"])
+    horizon: int = Field(ge=1, description="Trading days ahead.", examples=[5])
+    model: ModelVersion
+    lake_versions: dict[str, int] = Field(
+        description="Version of the table that stored features were read from; empty where none were.",
+        examples=[{"market/features": 12}],
+    )
+    forecasts: list[WhatIfForecast]
 
 
 class SymbolSummary(BaseModel):

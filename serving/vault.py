@@ -17,9 +17,11 @@ from ml.contract import Contract, digest, run, session
 from serving.registry import RegisteredVersion, Registry
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+    from numpy.typing import NDArray
 
-    from ml.arrays import FloatArray, Windows
+    from ml.arrays import FloatArray
 
 _PATIENCE_SECONDS = 0.7
 _ADMISSION_SECONDS = 35.0  # a little more than an examination gives itself
@@ -44,7 +46,7 @@ class Model:
     contract: Contract
     session: "onnxruntime.InferenceSession"
 
-    def predict(self, windows: "Windows") -> "FloatArray":
+    def predict(self, windows: "NDArray[np.float32]") -> "FloatArray":
         """Means, float64 [N], of windows float32 [N, lookback, inputs]."""
         return run(self.session, windows)
 
@@ -138,7 +140,7 @@ class Vault:
             if digest(graph, _lake_versions(version)) != key:
                 self._path(key).unlink(missing_ok=True)  # admitted anew at the next look
                 raise RefusedError(f"{version.name} version {version.version}: its file on the local disk has changed")
-            self._loaded[key] = Model(self.contract(version), session(graph))
+            self._loaded[key] = Model(self.contract(version), session(graph, threads=1))
         self._loaded.move_to_end(key)
         while len(self._loaded) > _LOADED:
             self._loaded.popitem(last=False)

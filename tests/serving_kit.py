@@ -20,6 +20,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from lake.api import Limits
 from lake.settings import Settings
 from lake.store import Lake
 from lake.tables import TABLES
@@ -75,13 +76,28 @@ def write(settings: Settings, rows: list[dict[str, Any]]) -> int:
     return lake.append(TABLE, rows_table(rows))
 
 
+def write_features(settings: Settings, *symbols: str, sessions: int = 30, **newest: float | None) -> int:
+    """Daily features of the models of `model_file`, and an hourly row that no window may contain."""
+    rows = []
+    for symbol in symbols:
+        for i in range(sessions):
+            ts = SESSION - timedelta(days=sessions - 1 - i)
+            values: dict[str, Any] = {"log_return_1": i / 1000, "log_ewma_vol": -4.0 + i / 100, "ewma_vol": 0.02}
+            values |= newest if i == sessions - 1 else {}
+            rows.append({"symbol": symbol, "interval": "1d", "ts": ts, "last_price": 100.0, **values})
+        rows.append(rows[-1] | {"interval": "1h", "ts": SESSION + timedelta(hours=1), "log_return_1": 9.0})
+    return Lake.from_settings(settings).replace("market/features", pa.Table.from_pylist(rows))
+
+
 def make_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A home with an empty lake, a registry of its own, and the files of its versions admitted already."""
     template = tmp_path_factory.getbasetemp() / "home"
     if not template.exists():
         _make_registry(template)
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    # A machine that is busy with other tests is no overload.
+    patient = Limits(delay_seconds=60)
+    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", limits=patient)
 
 
 def _make_registry(home: Path) -> None:

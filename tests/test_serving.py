@@ -144,7 +144,7 @@ def test_answers_and_problems_are_what_the_openapi_document_promises(settings: S
         openapi = client.get("/openapi.json").json()
         assert openapi["openapi"].startswith("3.1")
         operations = [operation["operationId"] for path in openapi["paths"].values() for operation in path.values()]
-        assert len(operations) == len(set(operations)) == 6
+        assert len(operations) == len(set(operations)) == 7
         asked = {
             "/v1/predictions/{symbol}": ["/v1/predictions/AAPL", "/v1/predictions/NONE", f"/v1/predictions/{'A' * 65}"],
             "/v1/predictions": ["/v1/predictions", "/v1/predictions?symbols=NONE", "/v1/predictions?symbols="],
@@ -153,7 +153,7 @@ def test_answers_and_problems_are_what_the_openapi_document_promises(settings: S
             "/healthz": ["/healthz"],
             "/readyz": ["/readyz"],
         }
-        assert asked.keys() == openapi["paths"].keys()
+        assert {path for path, operations in openapi["paths"].items() if "get" in operations} == asked.keys()
         for template, paths in asked.items():
             for path in paths:
                 answer = client.get(path)

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from ml.arrays import FloatArray, Windows
-from ml.datasets import NAIVE_VOLATILITY, VOLATILITY_FLOOR
+from ml.contract import NAIVE_VOLATILITY, VOLATILITY_FLOOR
 from ml.models.base import Forecaster, Sample
 from ml.models.graph import Graph
 
