@@ -33,7 +33,7 @@ STEP = 0.02
 
 
 def contributions(model: LoadedModel, windows: Rows) -> FloatArray:
-    """Contributions [N, inputs] of each feature, all its sessions together, to the forecasts of windows [N, L, inputs]."""
+    """Contributions [N, inputs] of each feature, all sessions together, to the forecasts of windows [N, L, inputs]."""
     name, typical = model.contract.model, np.asarray(model.contract.typical, np.float32)
     if name in CONSTANT:
         return np.zeros((len(windows), len(typical)))
