@@ -13,6 +13,7 @@ from statsmodels.datasets import macrodata
 
 from assets_pkg.definitions import build_definitions
 from lake.ingest import unbalanced_batches
+from ml.forecasting import HISTORY
 from ml.registry import Registry
 from tests.graph_kit import ASSETS, UNIVERSE, Built
 
@@ -21,6 +22,7 @@ PLOTS = {
     "models/volatility_5d": 4,
     "models/return_5d": 4,
     "forecasts/predictions": 1,
+    "forecasts/scores": 1,
     "monitoring/data_drift": 1,
 }
 TARGETS = ("return_5d", "volatility_5d")
@@ -174,6 +176,20 @@ def test_every_symbol_has_both_forecasts_with_three_intervals(built: Built) -> N
         assert sorted(upper) == upper
         assert (row["price"] is None) == (row["target"] == "volatility_5d")
         assert row["dagster_run_id"] == built.run_id
+
+
+def test_a_newcomer_sees_how_the_newest_forecasts_came_out(built: Built, told: dict[str, Any]) -> None:
+    """Sessions before the newest are forecast by models that have not seen them, so there is something to score."""
+    forecasts, scores = (built.home.lake.read(f"forecasts/{table}").to_pylist() for table in ("predictions", "scores"))
+    live = set(UNIVERSE) - {"IBM"}  # its series ends in a year that the models have learned from
+    assert {row["symbol"] for row in forecasts if row["backfilled"]} == live
+    assert {row["symbol"] for row in forecasts if not row["backfilled"]} == set(UNIVERSE)
+    assert len(scores) == len(live) * len(TARGETS) * (HISTORY - 4)
+    assert {row["id"] for row in scores} < {row["id"] for row in forecasts if row["backfilled"]}
+    each = str(len(live) * (HISTORY - 4))
+    assert [record.data["forecasts"] for record in told["forecasts/scores"]["by version"].records] == [each, each]
+    states = built.home.lake.read("forecasts/interval_state").to_pylist()
+    assert {(row["model"], row["symbol"]) for row in states} == {(t, s) for t in TARGETS for s in (*live, "*")}
 
 
 def test_the_report_of_the_run_and_the_catalogue_are_there(built: Built, told: dict[str, Any]) -> None:
