@@ -453,6 +453,24 @@ GARCH = _spec(
 )
 
 
+SEGMENTS = _spec(
+    "models/segments",
+    "Groups of shares whose returns behave alike, year by year; a label keeps its meaning from one year to the next.",
+    [
+        _field("year", pa.int32(), "Year whose returns place the share.", nullable=False),
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("segment", pa.int64(), "Label of its segment.", nullable=False),
+        _field(
+            "silhouette",
+            pa.float64(),
+            "How well it fits: 1 deep inside its segment, 0 between two, below 0 nearer to another.",
+            nullable=False,
+        ),
+    ],
+    key=("year", "symbol"),
+)
+
+
 def evaluation_spec(target: str) -> TableSpec:
     """Table of one target's held-out forecasts; its name is that of the model asset."""
     return _spec(
@@ -524,6 +542,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_BATCHES,
         RAW_REQUESTS,
         GARCH,
+        SEGMENTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         AUDIT,
         PREDICTIONS,

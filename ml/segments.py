@@ -1,14 +1,12 @@
 """Segments: groups of symbols whose returns behave alike, year by year, under names that keep their meaning."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ml.arrays import FloatArray
 
-SIZES = range(2, 7)
+SIZES = range(2, 9)
 """Numbers of segments that are tried."""
 MIN_SESSIONS = 200
 """Sessions of a year that a symbol needs to be placed in it."""
@@ -16,21 +14,21 @@ MIN_SYMBOLS = 8
 
 
 def segments(features: pd.DataFrame) -> pd.DataFrame:
-    """Segment of every symbol in every year, from the returns of that year.
+    """Segment of every share in every year, from the returns of that year.
 
-    Returns are divided by the day's EWMA volatility, so that a wild and a calm bank are alike; symbols whose returns
-    correlate are near. Each year has the number of segments with the highest silhouette. The label of a segment is that
-    of the segment of the year before with which it shares most symbols (Hungarian matching); a segment without a
-    predecessor has a new one.
+    Returns are divided by the day's EWMA volatility, so that a wild and a calm bank are alike, and have the mean of all
+    shares taken off, or the whole market would be one segment; shares whose returns correlate are near. Each year has
+    the number of segments with the highest silhouette. The label of a segment is that of the segment of the year before
+    with which it shares most symbols (Hungarian matching); a segment without a predecessor has a new one.
 
     Parameters
     ----------
-    features : daily rows of `market/features`: symbol, ts, scaled_return_1.
+    features : daily rows of `market/features`: symbol, asset_class, ts, scaled_return_1.
 
     Returns
     -------
     Sorted by year, then symbol: year, symbol, segment, silhouette (of the symbol: 1 deep inside, below 0 misplaced).
-    Years with fewer than eight symbols are left out.
+    Years with fewer than `MIN_SYMBOLS` are left out.
 
     References
     ----------
@@ -38,12 +36,14 @@ def segments(features: pd.DataFrame) -> pd.DataFrame:
     """
     parts: list[pd.DataFrame] = []
     before, used = pd.Series(dtype=np.int64), 0
-    for year, rows in features.groupby(features["ts"].dt.year):
+    shares = features[features["asset_class"] == "equity"]
+    for year, rows in shares.groupby(shares["ts"].dt.year):
         returns = rows.pivot(index="ts", columns="symbol", values="scaled_return_1")
         returns = returns.loc[:, returns.notna().sum() >= MIN_SESSIONS].dropna()
         if returns.shape[1] < MIN_SYMBOLS or len(returns) < MIN_SESSIONS // 2:
             continue
-        found, silhouette = _cluster(np.sqrt(np.maximum(2 * (1 - np.corrcoef(returns.to_numpy().T)), 0.0)))
+        own = returns.sub(returns.mean(axis=1), axis=0).to_numpy()
+        found, silhouette = _cluster(np.sqrt(np.maximum(2 * (1 - np.corrcoef(own.T)), 0.0)))
         names = match(before, pd.Series(found, returns.columns), used)
         used = max(used, int(names.max()) + 1)
         before = names
@@ -72,14 +72,14 @@ def match(before: pd.Series, now: pd.Series, first_new: int) -> pd.Series:
     return now.map(renamed)
 
 
-def _cluster(distance: FloatArray, sizes: Sequence[int] = SIZES) -> tuple[NDArray[np.int64], FloatArray]:
+def _cluster(distance: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     """Labels of the clustering with the highest mean silhouette, and the silhouette of each member."""
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.metrics import silhouette_samples
 
     np.fill_diagonal(distance, 0.0)
     tried = []
-    for size in sizes:
+    for size in SIZES[: len(distance) - 2]:
         labels = AgglomerativeClustering(size, metric="precomputed", linkage="average").fit_predict(distance)
         tried.append((labels, silhouette_samples(distance, labels, metric="precomputed")))
     return max(tried, key=lambda one: float(one[1].mean()))

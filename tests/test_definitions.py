@@ -49,6 +49,7 @@ GRAPH = {
         (),
     ),
     "models/garch": (("market/features",), ()),
+    "models/segments": (("market/features",), ()),
     "models/volatility_5d": (("market/features", "models/garch"), ()),
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/garch", "models/volatility_5d_champion"), ()),

@@ -12,13 +12,13 @@ def market(first: int, years: int, groups: list[list[str]], seed: int = 0) -> pd
     """Symbols that follow the factor of their group."""
     rng = np.random.default_rng(seed)
     ts = pd.bdate_range(f"{first}-01-01", f"{first + years - 1}-12-31", tz="UTC")
-    parts = []
+    market, parts = rng.standard_normal(len(ts)), []
     for group in groups:
         factor = rng.standard_normal(len(ts))
         for symbol in group:
             own = rng.standard_normal(len(ts))
-            parts.append(pd.DataFrame({"symbol": symbol, "ts": ts, "scaled_return_1": factor + 0.5 * own}))
-    return pd.concat(parts).sample(frac=1, random_state=seed)
+            parts.append(pd.DataFrame({"symbol": symbol, "ts": ts, "scaled_return_1": 2 * market + factor + 0.5 * own}))
+    return pd.concat(parts).assign(asset_class="equity").sample(frac=1, random_state=seed)
 
 
 def test_symbols_with_the_same_factor_share_a_segment_that_keeps_its_label() -> None:
