@@ -101,7 +101,7 @@ def segments(rows: pd.DataFrame) -> bytes:
     places.pcolormesh(
         by_year.columns, range(len(by_year)), by_year % 20, cmap="tab20", edgecolors="white", linewidth=0.5
     )
-    places.set_yticks(rows_at, by_year.index, fontsize=7)
+    places.set_yticks(range(len(by_year)), by_year.index, fontsize=7)
     places.set_title("segment by year")
     silhouette = rows.groupby("year")["silhouette"].mean()
     quality.plot(silhouette.index, silhouette, color=ACCENT)
