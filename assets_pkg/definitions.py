@@ -27,6 +27,8 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             market_assets(ensure_manifest()),
             *MODELS,
             forecasts.predictions,
+            forecasts.scores,
+            forecasts.interval_state,
             monitoring.data_drift,
             catalog.dbt_docs,
             upkeep.compaction,
