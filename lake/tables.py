@@ -366,6 +366,42 @@ PREDICTIONS = _spec(
     key=("symbol", "target", "as_of", "model", "version"),
 )
 
+EVALUATION = _spec(
+    "models/evaluation",
+    "What the forecasts are worth, with 95 % confidence intervals: overall, by year, by symbol and by regime.",
+    [
+        _field(
+            "evidence",
+            pa.string(),
+            "held_out: the newest training's forecasts of its test period; walk_forward: those of `make evaluate`.",
+            nullable=False,
+        ),
+        _field("target", pa.string(), "return_5d or volatility_5d.", nullable=False),
+        _field("model", pa.string(), "Model, or for intervals the method.", nullable=False),
+        _field("grouping", pa.string(), "all, year, symbol or regime.", nullable=False),
+        _field(
+            "group",
+            pa.string(),
+            "Year, symbol, or the market's volatility when the forecast was made: calm, normal or stressed.",
+            nullable=False,
+        ),
+        _field(
+            "metric",
+            pa.string(),
+            "mse or qlike (mean loss), gain_vs_<model> (share of its loss that is saved), directional_accuracy, "
+            "coverage_90, width_90, interval_score_90 ...",
+            nullable=False,
+        ),
+        _field("value", pa.float64(), "Value of the metric.", nullable=False),
+        _field("lower", pa.float64(), "Lower end of its 95 % interval (block bootstrap over sessions).", nullable=False),
+        _field("upper", pa.float64(), "Upper end.", nullable=False),
+        _field("forecasts", pa.int64(), "Forecasts in the group.", nullable=False),
+        _field("features_version", pa.int64(), "Version of market/features that was evaluated; null: not recorded."),
+        _field("evaluated_at", UTC_TIMESTAMP, "When it was evaluated.", nullable=False),
+    ],
+    key=("evidence", "target", "model", "grouping", "group", "metric"),
+)
+
 DATA_DRIFT = _spec(
     "monitoring/data_drift",
     "Distance of the newest sessions from those before, a row a monitor, with its calibrated threshold.",
@@ -479,6 +515,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_BATCHES,
         RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
+        EVALUATION,
         PREDICTIONS,
         DATA_DRIFT,
         COMPACTION,
