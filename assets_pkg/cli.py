@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from assets_pkg import cli_rejects
+from assets_pkg import cli_keys, cli_models, cli_rejects
 from assets_pkg.home import HomeError, prepare
 from lake import s3, spark_dbt
 from lake.settings import Settings, absolute_uri, get_settings
@@ -27,6 +27,9 @@ app = typer.Typer(
     help="The asset lakehouse: prices, indicators, models, forecasts and drift reports as one lineage graph.",
 )
 app.add_typer(cli_rejects.app, name="rejects")
+app.add_typer(cli_keys.app, name="keys")
+for command in (cli_models.promote, cli_models.rollback, cli_models.reproduce, cli_models.lineage):
+    app.command()(command)
 
 _NEEDED_MIB = 1024
 _BITEMPORAL = ", ".join(name.replace("/", ".") for name, spec in TABLES.items() if spec.known_since)

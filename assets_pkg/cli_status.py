@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from lake.inventory import take_inventory
 from lake.settings import Settings
 from lake.store import Lake
+from lake.tables import AUDIT
 
 _HEAD = (
     f"{'table':<32}{'rows':>12}{'size':>10}{'stored':>10}{'version':>9}{'readable':>10}  {'newest session':<16}pinned"
@@ -37,11 +38,11 @@ def status_lines(settings: Settings) -> Iterator[str]:
             f"{len(found.readable):>10}  {newest:<16}{'?' if pins is None else _pins(pins.get(table, ()))}"
         ).rstrip()
     yield f"{'all tables':<32}{'':>22}{_size(stored):>10}"
-    for table in tables:
-        if table.endswith("_champion"):
-            decision = lake.read(table).sort_by("decided_at").to_pylist()[-1]
-            target = table.removeprefix("models/").removesuffix("_champion")
-            yield f"champion of {target}: version {decision['version']} ({decision['champion']}). {decision['reason']}"
+    if AUDIT.name in tables:
+        moves = lake.read(AUDIT.name).sort_by("decided_at").to_pylist()
+        for move in {move["model"]: move for move in moves}.values():
+            by = f"{move['action']}, {move['who']}, {move['decided_at']:%Y-%m-%d %H:%M}"
+            yield f"champion of {move['model']}: version {move['to_version']} ({by}). {move['why']}"
 
 
 def _pinned_versions(settings: Settings, lake: Lake) -> Mapping[str, set[int]] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from assets_pkg.home import ROOT
 from assets_pkg.processes import Child, Service, port_is_free, stop_all
+from lake.api import ExposedError, refuse_exposure
 from lake.settings import Settings
 
 _READY_SECONDS = 180
@@ -27,11 +28,16 @@ def up(settings: Settings, with_mlflow: bool) -> None:
 
     Raises
     ------
-    UpError : another `lakehouse up` uses the home folder, a port is in use, or a server ends by itself.
+    UpError : the API would be open to a network, another `lakehouse up` uses the home folder, a port is in use, or a
+        server ends by itself.
     """
     # Started from make or a script, SIGINT may be ignored; children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        refuse_exposure(settings.host, settings.access)
+    except ExposedError as error:
+        raise UpError(str(error)) from error
     services = _services(settings, with_mlflow)
     with _only_one(settings):
         _check_ports(settings, with_mlflow)
@@ -53,11 +59,10 @@ def up(settings: Settings, with_mlflow: bool) -> None:
 
 
 def _services(settings: Settings, with_mlflow: bool) -> list[Service]:
-    python, host = sys.executable, settings.host
-    api = ["-m", "uvicorn", "serving.app:create_app", "--factory", "--host", host, "--port", str(settings.api_port)]
+    python, host = sys.executable, settings.ui_host
     dagster = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml")]
     services = [
-        Service("api", [python, *api, "--no-access-log"], f"http://{host}:{settings.api_port}", "/healthz"),
+        Service("api", [python, "-m", "serving"], f"http://{settings.host}:{settings.api_port}", "/healthz"),
         Service(
             "dagster",
             [python, *dagster, "--host", host, "--port", str(settings.dagster_port)],
@@ -91,11 +96,14 @@ def _only_one(settings: Settings) -> Iterator[None]:
 
 
 def _check_ports(settings: Settings, with_mlflow: bool) -> None:
-    ports = {"LAKEHOUSE_API_PORT": settings.api_port, "LAKEHOUSE_DAGSTER_PORT": settings.dagster_port}
+    ports = {
+        "LAKEHOUSE_API_PORT": (settings.host, settings.api_port),
+        "LAKEHOUSE_DAGSTER_PORT": (settings.ui_host, settings.dagster_port),
+    }
     if with_mlflow:
-        ports["LAKEHOUSE_MLFLOW_PORT"] = settings.mlflow_port
-    for variable, port in ports.items():
-        if not port_is_free(settings.host, port):
+        ports["LAKEHOUSE_MLFLOW_PORT"] = (settings.ui_host, settings.mlflow_port)
+    for variable, (host, port) in ports.items():
+        if not port_is_free(host, port):
             raise UpError(f"Port {port} is in use: stop the program that listens there, or set {variable}.")
 
 

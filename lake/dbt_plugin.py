@@ -4,6 +4,7 @@ One snapshot of the lake per dbt invocation: every table is pinned to the versio
 model to the version that dbt has just written. With the variable `as_of` the snapshot is what was known at that time.
 """
 
+import os
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -12,11 +13,13 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
+from dbt_common.invocation import get_invocation_id
 from deltalake.exceptions import DeltaError
 from duckdb import DuckDBPyConnection
 
 from lake import duck
 from lake.derived import register_functions
+from lake.evidence import DAGSTER_RUN
 from lake.increments import DuplicateKeysError, Engine, Model, OvertakenError, build
 from lake.settings import get_settings
 from lake.store import Lake, Snapshot
@@ -43,6 +46,9 @@ class Plugin(BasePlugin):
             "set global temp_directory = ?", [str(settings.home / "tmp")]
         )  # else spills into the caller's folder
         self._lake = Lake.from_settings(settings)
+        self._lake.made_by["dbt_invocation_id"] = get_invocation_id()
+        if dagster_run_id := os.environ.get(DAGSTER_RUN):
+            self._lake.made_by["dagster_run_id"] = dagster_run_id
         for table in TABLES:
             if table.startswith("raw/"):
                 self._lake.create(table)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.pandas import DataFrameSchema
 
+from lake import ids
 from lake.duck import select
 from lake.quality import (
     BARS,
@@ -178,7 +179,7 @@ def ingest(
         nothing_new = BatchResult(earlier[same[-1]]["batch_id"], source, origin, table, len(rows), 0, len(rows), 0)
         if not any(entry["accepted"] for entry in earlier[same[-1] + 1 :]):
             return nothing_new
-    batch_id = hashlib.sha256(f"{source}|{table}|{payload_hash}|{len(same)}".encode()).hexdigest()[:16]
+    batch_id = ids.batch_id(source, table, payload_hash, len(same))
     severities = lake.severities.overruled() if again else lake.severities
     batch = _Batch(batch_id, source, origin, datetime.now(UTC), severities)
 
@@ -201,7 +202,8 @@ def ingest(
             misfits, flags = _judge_as_series(lake, valid, mine, known, batch)
         rejected = join_failures(failures, misfits)
         new = ~mine & ~known & ~valid.index.isin(rejected.index)
-        landed = not new.any() or lake.append_at(table, stored if new.all() else stored.filter(new), version)
+        rows_to_add = stored if new.all() else stored.filter(new)
+        landed = not new.any() or lake.append_at(table, rows_to_add, version, metadata={"batch_id": batch_id})
 
     accepted = int(mine.sum() + new.sum())
     if nothing_new and not accepted:

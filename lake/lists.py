@@ -61,6 +61,14 @@ class Lists:
             return slice(None)
         return np.flatnonzero(self.positions >= self.of_each(self.lookback))
 
+    def without_first(self, counts: Integers) -> "Lists":
+        """The series without so many of their first numbers, none of them wanted."""
+        if not counts.any():
+            return self
+        kept = self.positions >= self.of_each(counts)
+        missing = self.missing[kept] if len(self.missing) else self.missing
+        return Lists(self.flat[kept], self.lengths - counts, self.lookback - counts, missing)
+
     def of_each(self, values: NDArray[Any]) -> NDArray[Any]:
         """A value of each series, for each of its numbers."""
         return np.repeat(values, self.lengths)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from lake.lists import Floats, Lists
+from lake.lists import Floats, Integers, Lists
 
 
 def smooth(values: Lists, alpha: float, warmup: int, state: Floats) -> Floats:
@@ -46,6 +46,7 @@ def smooth(values: Lists, alpha: float, warmup: int, state: Floats) -> Floats:
     def seed(first: Floats) -> Floats:
         return _sum_in_order(first) / warmup
 
+    values = _from_state(values, state)
     averages = _recursion(values, state, _linear(alpha, 1 - alpha), warmup, seed)
     return _held(averages, values, state)[values.wanted]
 
@@ -67,11 +68,13 @@ def wilder_sum(values: Lists, n: int, state: Floats) -> Floats:
     ----------
     TA-Lib, `ta_PLUS_DI.c` and `ta_ADX.c`.
     """
+    values = _from_state(values, state)
     return _recursion(values, state, _linear(1, 1 - 1 / n), n - 1, _sum_in_order, gives_seed=False)[values.wanted]
 
 
 def running_sum(values: Lists, state: Floats) -> Floats:
     """Sum of all observations so far. `state`: the sum of each series before its first wanted row; NaN: 0."""
+    values = _from_state(values, state)
     return _recursion(values, state, _linear(1, 1), 0, _sum_in_order)[values.wanted]
 
 
@@ -81,7 +84,13 @@ def running_max(values: Lists, state: Floats) -> Floats:
     def run(matrix: Floats, before: Floats) -> Floats:
         return np.maximum.accumulate(np.maximum(matrix, before[:, None]), axis=1)
 
+    values = _from_state(values, state)
     return _recursion(values, state, run, 0, lambda first: np.full(len(first), -np.inf))[values.wanted]
+
+
+def _from_state(values: Lists, state: Floats) -> Lists:
+    """The series without what comes before their state."""
+    return values.without_first(np.where(np.isnan(state), 0, values.lookback))
 
 
 def _linear(gain: float, keep: float) -> Callable[[Floats, Floats], Floats]:
@@ -105,35 +114,47 @@ def _recursion(
     *,
     gives_seed: bool = True,
 ) -> Floats:
-    """Results of all rows from the state, or from the seed that the first `warmup` observations give."""
+    """Results of all rows, from the state before them or the seed that the first `warmup` observations give."""
     is_warm = ~np.isnan(state)
-    observed = ~np.isnan(values.flat)
-    if is_warm.any():
-        observed &= values.positions >= values.of_each(np.where(is_warm, values.lookback, 0))
-    results = np.full(len(values.flat), np.nan)
-    seen = np.concatenate([[0], np.cumsum(observed)])
-    counts = seen[values.starts + values.lengths] - seen[values.starts]
+    observed = np.flatnonzero(~np.isnan(values.flat))
+    counts = np.searchsorted(observed, values.starts + values.lengths) - np.searchsorted(observed, values.starts)
     inputs = values.flat[observed]
     outputs = np.full(len(inputs), np.nan)
     for rows in _similar(np.where(is_warm | (counts >= warmup), counts, 0), is_warm):
-        cells = np.arange(counts[rows].max()) < counts[rows][:, None]
         in_rows = slice(None) if rows.all() else np.repeat(rows, counts)
-        matrix = np.zeros(cells.shape)
-        matrix[cells] = inputs[in_rows]
+        matrix = _side_by_side(inputs[in_rows], counts[rows])
         if is_warm[rows][0]:
-            matrix = run(matrix, state[rows])
+            found = run(matrix, state[rows])
         else:
-            before = seed(matrix[:, :warmup])
-            matrix[:, warmup:] = run(matrix[:, warmup:], before)
-            matrix[:, : max(warmup - 1, 0)] = np.nan
-            if warmup:
-                matrix[:, warmup - 1] = before if gives_seed else np.nan
-        outputs[in_rows] = matrix[cells]
+            before, found = seed(matrix[:, :warmup]), np.full(matrix.shape, np.nan)
+            found[:, warmup:] = run(matrix[:, warmup:], before)
+            if warmup and gives_seed:
+                found[:, warmup - 1] = before
+        outputs[in_rows] = _one_after_the_other(found, counts[rows])
+    results = np.full(len(values.flat), np.nan)
     results[observed] = outputs
     return results
 
 
-def _similar(counts: NDArray[np.int64], is_warm: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+def _side_by_side(numbers: Floats, counts: Integers) -> Floats:
+    """A row for each series, with zeros behind the shorter ones."""
+    if (counts == counts[0]).all():
+        return numbers.reshape(len(counts), -1)
+    cells = np.arange(counts.max()) < counts[:, None]
+    matrix = np.zeros(cells.shape)
+    matrix[cells] = numbers
+    return matrix
+
+
+def _one_after_the_other(matrix: Floats, counts: Integers) -> Floats:
+    """The numbers of the rows without what is behind the shorter ones."""
+    if (counts == counts[0]).all():
+        return matrix.ravel()
+    numbers: Floats = matrix[np.arange(counts.max()) < counts[:, None]]
+    return numbers
+
+
+def _similar(counts: Integers, is_warm: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
     """Series of similar length that all have a state or all have none; those without any observation are left out."""
     kinds = np.where(is_warm, 1, -1) * np.frexp(counts)[1]
     for kind in np.unique(kinds[counts > 0]):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lake.api import Access, Limits
 from lake.providers import BySymbol, Edgar, Provider, Series, Synthetic, Table, parse_sources
 from lake.severities import Severities
 from lake.smtp import Smtp
@@ -107,7 +108,7 @@ class Settings(BaseSettings):
         Series(
             base_url="https://api.stlouisfed.org/fred",
             requests_per_minute=60,
-            series="A191RL1Q225SBEA, CPIAUCSL, FEDFUNDS",
+            series="GDPC1, CPIAUCSL, FEDFUNDS",
         ),
     )
     bcrp: Series = _provider(
@@ -126,8 +127,19 @@ class Settings(BaseSettings):
             requests_per_minute=30,
         ),
     )
-    host: str = Field(default="127.0.0.1", description="Address that the API, the Dagster UI and MLflow listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address that the API listens on; any but loopback needs `LAKEHOUSE_ACCESS__ENABLED=true`.",
+    )
+    ui_host: str = Field(
+        default="127.0.0.1",
+        description="Address that the Dagster UI and MLflow listen on. They know no login: whoever reaches them can "
+        "run code, so off loopback put a proxy that logs people in before them.",
+    )
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.")
+    api_workers: int = Field(default=1, ge=1, description="Processes that answer the API, on one port.")
+    access: Access = _nested("Who may ask the API", Access(), "serving.md")
+    limits: Limits = _nested("How much the API takes on at once", Limits(), "serving.md")
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     mlflow_port: int = Field(
         default=5000, ge=1, le=65535, description="Port of the MLflow UI (`lakehouse up --mlflow`)."
@@ -161,6 +173,11 @@ class Settings(BaseSettings):
     def source_orders(self) -> dict[str, tuple[str, ...]]:
         """The live symbols of `sources` in upper case, each with its providers in order of preference."""
         return parse_sources(self.sources)
+
+    @property
+    def keys_file(self) -> Path:
+        """File of the API keys' hashes."""
+        return Path(self.access.keys_file).expanduser() if self.access.keys_file else self.home / "keys.json"
 
     @property
     def reports_uri(self) -> str:

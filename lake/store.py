@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -45,6 +53,10 @@ class Lake:
     uri : absolute path or `s3://bucket/prefix`.
     storage_options : options of delta-rs' object store; None for a local path.
     severities : what becomes of bars that break a rule of their series.
+
+    Attributes
+    ----------
+    made_by : what every commit says of who makes it, in its metadata: `dagster_run_id`, `dbt_invocation_id`.
     """
 
     def __init__(
@@ -53,6 +65,7 @@ class Lake:
         self.uri = uri.rstrip("/")
         self.storage_options = storage_options
         self.severities = severities or Severities()
+        self.made_by: dict[str, str] = {}
         self._created: set[str] = set()  # asked for by every ingestion
         self._datasets: dict[str, tuple[object, ds.Dataset]] = {}
 
@@ -207,7 +220,7 @@ class Lake:
         metadata: Mapping[str, str],
     ) -> bool:
         """As :meth:`replace_at`, from Parquet files that are in the table's folder already."""
-        properties = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
+        properties = CommitProperties(custom_metadata={**self.made_by, **metadata}, max_commit_retries=0)
 
         def adopt() -> None:
             if version is not None:
@@ -255,6 +268,12 @@ class Lake:
                 part, held = [], 0
         if held:
             yield pa.Table.from_batches(part)
+
+    def select(self, table: str, sql: str, version: int | None = None) -> list[dict[str, Any]]:
+        """Rows of a query of delta-rs over one table, which it calls `rows`. Times are best cast to text: no pandas."""
+        found = QueryBuilder().register("rows", self._table(table, version)).execute(sql).read_all()
+        rows: list[dict[str, Any]] = pa.table(found).to_pylist()
+        return rows
 
     def version(self, table: str) -> int | None:
         """Newest version of a table; None when it does not exist."""
@@ -370,9 +389,9 @@ class Lake:
             data,
             configuration=_CONFIGURATION,
             storage_options=self.storage_options,
-            writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
+            writer_properties=_writer_properties(data.schema),
             commit_properties=CommitProperties(
-                custom_metadata=dict(metadata or {}),
+                custom_metadata={**self.made_by, **(metadata or {})},
                 max_commit_retries=_COMMIT_ATTEMPTS if version is None and options["mode"] != "error" else 0,
             ),
             **options,  # type: ignore[call-overload]
@@ -410,6 +429,16 @@ class Lake:
             return [info.path for info in found if info.type == pafs.FileType.Directory]
 
         return [table for group in folders("") for table in folders(group)]
+
+
+def _writer_properties(schema: pa.Schema) -> WriterProperties:
+    """Row groups of a good size, and no dictionaries of numbers: most of the cost of a write, and little is saved."""
+    repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_timestamp(field.type)]
+    return WriterProperties(
+        max_row_group_size=_ROW_GROUP,
+        default_column_properties=ColumnProperties(dictionary_enabled=False),
+        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in repeated},
+    )
 
 
 def among(column: str, values: Sequence[object] | pa.ChunkedArray) -> pc.Expression:

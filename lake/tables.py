@@ -393,7 +393,9 @@ EVALUATION = _spec(
             nullable=False,
         ),
         _field("value", pa.float64(), "Value of the metric.", nullable=False),
-        _field("lower", pa.float64(), "Lower end of its 95 % interval (block bootstrap over sessions).", nullable=False),
+        _field(
+            "lower", pa.float64(), "Lower end of its 95 % interval (block bootstrap over sessions).", nullable=False
+        ),
         _field("upper", pa.float64(), "Upper end.", nullable=False),
         _field("forecasts", pa.int64(), "Forecasts in the group.", nullable=False),
         _field("features_version", pa.int64(), "Version of market/features that was evaluated; null: not recorded."),
@@ -498,6 +500,26 @@ def decision_spec(target: str) -> TableSpec:
     )
 
 
+AUDIT = _spec(
+    "models/audit",
+    "Every move of the alias champion: from which version to which, by whom and why. Append-only.",
+    [
+        _field("decided_at", UTC_TIMESTAMP, "When it was decided.", nullable=False),
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field(
+            "action",
+            pa.string(),
+            "gate, promote or rollback; outside: with other tools, noticed at that time.",
+            nullable=False,
+        ),
+        _field("from_version", pa.string(), "Version that was the champion before; null for the first."),
+        _field("to_version", pa.string(), "Version that is the champion since.", nullable=False),
+        _field("who", pa.string(), "Person, or the gate with its Dagster run.", nullable=False),
+        _field("why", pa.string(), "Their reason; the gate's decision in words.", nullable=False),
+    ],
+    key=("model", "decided_at"),
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
@@ -516,6 +538,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_REQUESTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         EVALUATION,
+        AUDIT,
         PREDICTIONS,
         DATA_DRIFT,
         COMPACTION,

@@ -62,7 +62,7 @@ class LoadedModel:
 
     def forecast(self, panel: Panel, rows: RowIndex) -> FloatArray:
         """Forecasts, float64 [len(rows)], of the windows that end at `rows` of a panel."""
-        return self.predict(panel.windows(rows, self.inputs, self.lookback))
+        return self.predict(panel.view(rows, self.inputs, self.lookback))
 
 
 def volatility_scale(panel: Panel, rows: RowIndex, horizon: int, model: LoadedModel | None) -> FloatArray:

@@ -5,11 +5,13 @@ Imports neither pandas nor anything that trains, so that the API process stays s
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.arrays import FloatArray, Windows
 from ml.intervals import Conformal
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CONTRACT_KEY = "contract"
+
+NAIVE_VOLATILITY = "ewma_vol"
+"""Daily EWMA volatility: what the naive volatility forecast scales to the horizon."""
+
+VOLATILITY_FLOOR = 1e-4
+"""Smallest realised volatility of a label: a price that stood still has no logarithm."""
+BATCH = 8192
+"""Windows that are cut and looked at together, to bound the memory."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +79,21 @@ class Contract:
 
 def ranges(windows: Windows, inputs: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Smallest and largest value of each input in windows [N, lookback, inputs]."""
-    low, high = windows.min(axis=(0, 1)).tolist(), windows.max(axis=(0, 1)).tolist()
+    parts = [windows[i : i + BATCH] for i in range(0, len(windows), BATCH)]
+    low = np.min([part.min(axis=(0, 1)) for part in parts], axis=0).tolist()
+    high = np.max([part.max(axis=(0, 1)) for part in parts], axis=0).tolist()
     return {name: (low[i], high[i]) for i, name in enumerate(inputs)}
 
 
-def golden(graph: bytes, window: Windows) -> Golden:
+def golden(graph: bytes, window: NDArray[np.float32]) -> Golden:
     """What a graph answers to one window [lookback, inputs]."""
     mean = run(session(graph), window[None])[0]
     return Golden(tuple(map(tuple, window.tolist())), float(mean))
+
+
+def naive_volatility(daily: FloatArray, horizon: int) -> FloatArray:
+    """Daily EWMA volatilities [N], scaled to `horizon` sessions by the square root of time."""
+    return np.maximum(daily.astype(np.float64) * math.sqrt(horizon), VOLATILITY_FLOOR)
 
 
 def digest(onnx: bytes, lake_versions: Mapping[str, int]) -> str:
@@ -85,11 +102,13 @@ def digest(onnx: bytes, lake_versions: Mapping[str, int]) -> str:
     return hashlib.sha256(onnx + b"\0" + versions).hexdigest()
 
 
-def session(graph: bytes) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime session on the CPU."""
+def session(graph: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
+    """An ONNX Runtime session on the CPU, with so many threads (0: one a core)."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def contract_of(session: "onnxruntime.InferenceSession") -> Contract:
@@ -100,9 +119,9 @@ def contract_of(session: "onnxruntime.InferenceSession") -> Contract:
     return Contract.from_json(properties[CONTRACT_KEY])
 
 
-def run(session: "onnxruntime.InferenceSession", windows: Windows, batch: int = 8192) -> FloatArray:
+def run(session: "onnxruntime.InferenceSession", windows: Windows) -> FloatArray:
     """Outputs `mean` as float64 [N] of windows [N, L, F], in batches to bound the memory."""
     parts: Sequence[FloatArray] = [
-        session.run(["mean"], {"window": windows[i : i + batch]})[0].reshape(-1) for i in range(0, len(windows), batch)
+        session.run(["mean"], {"window": windows[i : i + BATCH]})[0].reshape(-1) for i in range(0, len(windows), BATCH)
     ]
     return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)

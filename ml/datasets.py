@@ -1,6 +1,5 @@
 """Datasets: market features in; labels, look-back windows and a time-ordered split with purge and embargo out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +9,8 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ml.arrays import FloatArray, RowIndex
+from ml.arrays import FloatArray, RowIndex, WindowView
+from ml.contract import NAIVE_VOLATILITY, VOLATILITY_FLOOR, naive_volatility
 
 FEATURES = (
     "log_return_1",
@@ -38,11 +38,8 @@ FEATURES = (
 )
 """Columns of `market/features` that learned models see, in the order of their input tensor."""
 
-NAIVE_VOLATILITY = "ewma_vol"
-"""Daily EWMA volatility: what the naive volatility forecast scales to the horizon."""
-
-VOLATILITY_FLOOR = 1e-4
-"""Smallest realised volatility of a label: a price that stood still has no logarithm."""
+GARCH_VOLATILITY = "garch_vol"
+"""Daily volatility of a GJR-GARCH, averaged over the horizon: a column beside the features where a model reads it."""
 
 PARTS = ("train", "validation", "calibration", "test")
 FRACTIONS = (0.60, 0.15, 0.10, 0.15)
@@ -118,11 +115,16 @@ class Panel:
 
     @classmethod
     def of(cls, features: pd.DataFrame) -> "Panel":
-        """Daily rows of `market/features` as a panel. Raises ValueError naming the columns that are missing."""
-        columns = (*FEATURES, NAIVE_VOLATILITY)
+        """Daily rows of `market/features` as a panel, with the column `garch_vol` where it was added to them.
+
+        Raises ValueError naming the columns that are missing.
+        """
+        columns: tuple[str, ...] = (*FEATURES, NAIVE_VOLATILITY)
         missing = [c for c in ("symbol", "interval", "ts", "close", *columns) if c not in features.columns]
         if missing:
             raise ValueError(f"market/features lacks the columns {', '.join(missing)}")
+        if GARCH_VOLATILITY in features.columns:
+            columns = (*columns, GARCH_VOLATILITY)
         frame = features.loc[features["interval"] == "1d"].sort_values(["symbol", "ts"], ignore_index=True)
         values = frame[list(columns)].to_numpy(np.float32)
         usable = np.isfinite(values).all(axis=1)
@@ -136,21 +138,19 @@ class Panel:
         """Rows at which a window of `lookback` sessions may end."""
         return np.flatnonzero(self.run >= lookback)
 
-    def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:
-        """Windows that end at `rows`: float32 [len(rows), lookback, len(inputs)], oldest session first.
-
-        Only the windows asked for are copied; the panel itself is read through a strided view.
-        """
+    def view(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> WindowView:
+        """Windows that end at `rows`, oldest session first, not cut yet."""
         if (self.run[rows] < lookback).any():
             raise ValueError(f"a window of {lookback} sessions does not fit before every row asked for")
-        values = self.values[:, [self.columns.index(name) for name in inputs]]
-        view = sliding_window_view(values, lookback, axis=0)  # [rows - lookback + 1, inputs, lookback]
-        return np.ascontiguousarray(view[rows - lookback + 1].transpose(0, 2, 1))
+        return WindowView(self.values[:, [self.columns.index(name) for name in inputs]], rows, lookback)
+
+    def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:
+        """The same as one array: float32 [len(rows), lookback, len(inputs)]."""
+        return self.view(rows, inputs, lookback)[:]
 
     def naive_volatility(self, rows: RowIndex, horizon: int) -> FloatArray:
         """EWMA volatility at `rows`, scaled to `horizon` sessions."""
-        daily = self.values[rows, self.columns.index(NAIVE_VOLATILITY)].astype(np.float64)
-        return np.maximum(daily * math.sqrt(horizon), VOLATILITY_FLOOR)
+        return naive_volatility(self.values[rows, self.columns.index(NAIVE_VOLATILITY)], horizon)
 
 
 @dataclass(frozen=True)

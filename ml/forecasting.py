@@ -1,6 +1,5 @@
 """Forecasting: champions in, one row of `forecasts/predictions` a symbol and target out, stored once."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.ids import forecast_id
 from lake.store import Lake
 from lake.tables import TABLES
 from ml.arrays import FloatArray, RowIndex
@@ -97,12 +97,6 @@ def newest_rows(panel: Panel, lookback: int) -> RowIndex:
     symbols = panel.frame["symbol"].to_numpy(object)[rows]
     last = np.r_[symbols[1:] != symbols[:-1], True] if len(rows) else np.empty(0, bool)
     return rows[last]
-
-
-def forecast_id(symbol: str, target: str, as_of: datetime, model: str, version: str) -> str:
-    """Sixteen hex digits that name a forecast for ever."""
-    key = f"{symbol}|{target}|{as_of:%Y-%m-%d}|{model}|{version}"
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _records(panel: Panel, rows: RowIndex, model: LoadedModel, scale: FloatArray) -> list[dict[str, object]]:

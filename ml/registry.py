@@ -2,26 +2,38 @@
 
 import json
 import os
+import platform as platform_of
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lake.evidence import RegisteredVersion
 from lake.settings import Settings
 from ml import plots
 from ml.artifact import LoadedModel
-from ml.gate import Decision
+from ml.gate import Decision, Incumbent
 from ml.training import Candidate, TrainingResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHALLENGER, BASELINE, CHAMPION = "challenger", "baseline", "champion"
+CHALLENGER, BASELINE, CHAMPION, PREVIOUS = "challenger", "baseline", "champion", "previous"
+
+_TRAINERS = ("numpy", "scikit-learn", "keras", "onnx", "skl2onnx")
+
+_MOVED, _ROLLED_BACK = "promotion", "rolled_back"
+"""Tags of a version: when, by whom and why it became champion; by whom and why it had to make place."""
+
+
+class RegistryError(ValueError):
+    """What is asked of the registry cannot be done; the message says why in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,22 @@ class Promotion(Decision):
     """A decision that was carried out: `version` carries the alias `champion` (None where none ever passed)."""
 
     version: str | None
+
+
+@dataclass(frozen=True)
+class Move:
+    """One way of the alias `champion` from a version (None: there was none) to another.
+
+    `action` is gate, promote, rollback, or outside: then somebody has moved it with other tools.
+    """
+
+    decided_at: datetime
+    model: str
+    action: str
+    from_version: str | None
+    to_version: str
+    who: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -130,10 +158,11 @@ class Registry:
         self.set_alias(name, registered[result.baseline.model].version, BASELINE)
         return registered
 
-    def promote(self, name: str) -> Promotion:
+    def promote(self, name: str, who: str = "gate", failed_checks: Collection[str] = ()) -> Promotion:
         """Carry out the decision on the newest challenger: its winner gets the alias `champion`.
 
-        A decision that did not pass moves nothing.
+        Nothing moves where the decision did not pass, where checks upstream have failed, where a person has rolled the
+        winner back, or where the champion is another one than the winner was compared with.
 
         Raises
         ------
@@ -142,11 +171,102 @@ class Registry:
         """
         challenger = self.client.get_model_version_by_alias(name, CHALLENGER)
         decision = Decision(**json.loads(challenger.tags["decision"]))
-        if decision.passed:
-            winner = challenger if decision.learned else self.client.get_model_version_by_alias(name, BASELINE)
-            self.set_alias(name, str(winner.version))
         champion = self._by_alias(name, CHAMPION)
+        if failed_checks:
+            reason = f"{decision.reason}; nothing moves, as checks have failed: {', '.join(failed_checks)}"
+            decision = replace(decision, passed=False, reason=reason)
+        elif decision.passed and decision.role != "champion":
+            winner = challenger
+            if decision.role == "baseline":
+                winner = self.client.get_model_version_by_alias(name, BASELINE)
+            if champion is not None and champion.version != winner.version:
+                decision = _held_back(decision, winner, champion)
+            if decision.role != "champion":
+                self._move(name, str(winner.version), "gate", who, decision.reason)
+                champion = winner
         return Promotion(**asdict(decision), version=str(champion.version) if champion else None)
+
+    def appoint(self, name: str, version: str, who: str, why: str) -> bool:
+        """Make a version the champion on a person's word; False where it is already.
+
+        Raises
+        ------
+        RegistryError : there is no such version, or it cannot serve.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            model = self.load(name, version)
+        except MlflowException as error:
+            raise RegistryError(f"{name} has no version {version}") from error
+        if model.contract.target != name:
+            raise RegistryError(f"version {version} of {name} forecasts {model.contract.target}")
+        with suppress(MlflowException):
+            self.client.delete_model_version_tag(name, version, _ROLLED_BACK)
+        return self._move(name, version, "promote", who, why)
+
+    def roll_back(self, name: str, who: str, why: str) -> str:
+        """Make the champion before the present one the champion again; the version.
+
+        The version that makes place never comes back by the gate, and neither does it by a second rollback.
+
+        Raises
+        ------
+        RegistryError : there is no champion before the present one.
+        """
+        champion, previous = self._by_alias(name, CHAMPION), self._by_alias(name, PREVIOUS)
+        if champion is None or previous is None:
+            raise RegistryError(f"{name} has no previous champion to go back to: `lakehouse promote` takes any version")
+        if champion.version != previous.version:
+            self.client.set_model_version_tag(name, champion.version, _ROLLED_BACK, f"by {who}: {why}")
+            self._move(name, str(previous.version), "rollback", who, why)
+        self.client.delete_registered_model_alias(name, PREVIOUS)
+        return str(previous.version)
+
+    def incumbent(self, name: str) -> Incumbent | None:
+        """The champion as the gate compares a newcomer with it; None before the first."""
+        version = self._by_alias(name, CHAMPION)
+        if version is None:
+            return None
+        model = self._load(version)
+        scaled_by = model.conformal.scaled_by
+        return Incumbent(
+            model,
+            learned=json.loads(version.tags["learned"]),
+            scale_model=self.load(*scaled_by) if scaled_by else None,
+            unseen_since=json.loads(version.tags["split"])["test"][0],
+        )
+
+    def champions(self) -> dict[str, tuple[str, Move | None]]:
+        """Of every model that has one, the version of the champion, and how it last became that; None: not by us."""
+        found = {}
+        for model in self.client.search_registered_models():
+            if CHAMPION in model.aliases:
+                version = self.client.get_model_version(model.name, model.aliases[CHAMPION])
+                said = json.loads(version.tags.get(_MOVED, "null"))
+                move = None
+                if said:
+                    said["decided_at"] = datetime.fromisoformat(said["decided_at"])
+                    move = Move(model=model.name, to_version=str(version.version), **said)
+                found[model.name] = str(version.version), move
+        return found
+
+    def _move(self, name: str, version: str, action: str, who: str, why: str) -> bool:
+        """Point `champion` at a version, and `previous` at the one before; False where it is there already.
+
+        What the audit shall say is written first: a kill in between loses nothing, and the same call again ends it.
+        """
+        champion = self._by_alias(name, CHAMPION)
+        before = str(champion.version) if champion else None
+        if before == version:
+            return False
+        now = datetime.now(UTC).isoformat()
+        moved = {"decided_at": now, "action": action, "from_version": before, "who": who, "why": why}
+        self.client.set_model_version_tag(name, version, _MOVED, json.dumps(moved))
+        if before is not None and action != "rollback":
+            self.set_alias(name, before, PREVIOUS)
+        self.set_alias(name, version)
+        return True
 
     def set_alias(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Point the alias of a registered model at a version."""
@@ -164,6 +284,17 @@ class Registry:
     def tags(self, name: str, version: str) -> dict[str, str]:
         """What a version says of itself: features, seed, lake versions, code version, metrics, split, decision."""
         return dict(self.client.get_model_version(name, version).tags)
+
+    def registered(self, name: str, version: str) -> RegisteredVersion | None:
+        """What the registry says of a version; None where it has none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException:
+            return None
+        created_at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+        return RegisteredVersion(name, str(found.version), found.run_id, created_at, dict(found.tags))
 
     def lake_versions(self) -> list[dict[str, int]]:
         """Of every registered version the lake tables, with their versions, that it was trained on."""
@@ -233,6 +364,29 @@ class Registry:
         return LoadedModel(version.name, str(version.version), version.run_id, onnx)
 
 
+def _held_back(decision: Decision, winner: Any, champion: Any) -> Decision:
+    """The decision, or that the champion stays because of what has happened since, or before, it was made."""
+    if _ROLLED_BACK in winner.tags:
+        obstacle = f"version {winner.version} was rolled back {winner.tags[_ROLLED_BACK]}"
+    elif decision.against != str(champion.version):
+        obstacle = f"it was compared with version {decision.against}, and version {champion.version} is champion now"
+    else:
+        return decision
+    return replace(
+        decision,
+        winner=champion.tags["model"],
+        role="champion",
+        learned=json.loads(champion.tags["learned"]),
+        reason=f"{decision.reason}; the champion stays: {obstacle}",
+    )
+
+
+def platform() -> str:
+    """What weights depend on besides data, parameters and our own code."""
+    system = f"{platform_of.system()} {platform_of.machine()}, Python {platform_of.python_version()}"
+    return ", ".join([system, *(f"{package} {installed(package)}" for package in _TRAINERS)])
+
+
 def _create_store(path: Path) -> None:
     """Create MLflow's SQLite file whole: MLflow makes its tables one by one, and after a kill never gets over it."""
     import mlflow
@@ -256,6 +410,8 @@ def _tags(candidate: Candidate, result: TrainingResult) -> dict[str, str]:
         "features": json.dumps(candidate.contract.inputs),
         "lookback": str(candidate.contract.lookback),
         "seed": str(result.seed),
+        "arguments": json.dumps(result.arguments, sort_keys=True),
+        "platform": platform(),
         "metrics": json.dumps(candidate.metrics),
         "parity": f"{candidate.parity:.3g}",
         "conformal": json.dumps(asdict(candidate.contract.conformal)),

@@ -13,14 +13,17 @@ from ml.arrays import FloatArray
 from ml.artifact import LoadedModel, pack, volatility_scale
 from ml.contract import Contract, digest, golden, ranges, run, session
 from ml.datasets import PARTS, Panel, Split, Target, label, split
+from ml.models import forecasters
 from ml.models.base import Forecaster, Sample
-from ml.models.baselines import EwmaVolatility, HistoricalMean, Zero
-from ml.models.boosting import Boosting
-from ml.models.lstm import Lstm
 
 logger = logging.getLogger(__name__)
 
 PARITY_WINDOWS = 2000
+CANDIDATES = {
+    "return": ("zero", "historical_mean", "boosting", "lstm"),
+    "volatility": ("ewma", "har", "boosting", "lstm"),
+}
+"""What a training fits, by kind of target: quick to fit, and the best known (docs/models.md)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,14 @@ class Candidate:
 class TrainingResult:
     """Everything one training produced.
 
+    `arguments` are those of `train` that give this result again, with the data and the version that scales intervals.
     `test` has one row a held-out forecast: symbol, ts, outcome, challenger, baseline. `challenger` is the learned
     model with the lowest validation loss, `baseline` the naive one with the lowest; the test period chose neither.
     """
 
     target: Target
     seed: int
+    arguments: Mapping[str, Any]
     params: Mapping[str, Any]
     split_dates: Mapping[str, tuple[str, str]]
     candidates: Mapping[str, Candidate]
@@ -87,17 +92,12 @@ def train(
     ValueError
         If columns are missing, or the universe is too small for the split; the message names what is missing.
     """
+    arguments = {"seed": seed, "lookback": lookback, "epochs": epochs}
     panel = Panel.of(features)
     outcome = label(panel.frame, target)
     parts = split(panel, outcome, target, max(lookback, volatility_model.lookback if volatility_model else 1))
-    naive = (Zero, HistoricalMean) if target.kind == "return" else (EwmaVolatility,)
-    models: list[Forecaster] = [
-        *(kind(target) for kind in naive),
-        Boosting(target, seed=seed),
-        Lstm(target, seed=seed, lookback=lookback, epochs=epochs),
-    ]
     candidates: dict[str, Candidate] = {}
-    for model in models:
+    for model in forecasters(target, CANDIDATES[target.kind], seed=seed, lookback=lookback, epochs=epochs):
         candidates[model.name] = candidate = _candidate(model, panel, outcome, parts, volatility_model)
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in candidate.metrics["test"].items())
         logger.info("%s, %s on held-out time: %s", target.name, model.name, metrics)
@@ -108,10 +108,9 @@ def train(
     return TrainingResult(
         target=target,
         seed=seed,
+        arguments=arguments,
         params={
-            "seed": seed,
-            "lookback": lookback,
-            "epochs": epochs,
+            **arguments,
             "horizon": target.horizon,
             "symbols": int(panel.frame["symbol"].nunique()),
             **{f"{part}_rows": len(parts.rows[part]) for part in PARTS},
@@ -134,7 +133,7 @@ def _candidate(
 
     def sample(part: str) -> Sample:
         rows = parts.rows[part]
-        return Sample(panel.windows(rows, model.inputs, model.lookback), outcome[rows])
+        return Sample(panel.view(rows, model.inputs, model.lookback), outcome[rows])
 
     def scale(part: str) -> FloatArray | None:
         if target.kind == "volatility":

@@ -1,5 +1,6 @@
 """The HTTP API: its routes and middlewares wired. Start it with `uvicorn serving.app:create_app --factory`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,9 +11,15 @@ from starlette.staticfiles import StaticFiles
 
 from lake.settings import Settings, get_settings
 from serving import problems
+from serving.access import Access
+from serving.bodies import Bodies
+from serving.features import StoredFeatures
 from serving.files import PublicFolder
-from serving.metrics import RequestMetrics, build_registry
-from serving.routes import forecasts, models, operation, site
+from serving.load import Delay, Load
+from serving.metrics import build_metrics
+from serving.precomputed import Precomputed
+from serving.requests import Requests
+from serving.routes import forecasts, models, operation, predict, site
 from serving.state import ServingState
 
 _DESCRIPTION = """
@@ -24,12 +31,14 @@ of the lake tables it was computed from. Times are UTC. Errors are problem detai
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application over the lake and the registry of `settings` (default: of the environment)."""
     settings = settings or get_settings()
-    state = ServingState(settings)
+    state, delay = ServingState(settings), Delay()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.start()
+        watching = asyncio.create_task(delay.watch())
         yield
+        watching.cancel()
         state.stop()
 
     app = FastAPI(
@@ -43,12 +52,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.serving = state
+    app.state.features = StoredFeatures(settings)
     app.state.reports = PublicFolder(settings.reports_uri, settings)
     app.state.catalog = PublicFolder(settings.catalog_uri, settings)
-    app.state.metrics = build_registry(state)
-    app.add_middleware(RequestMetrics, registry=app.state.metrics)
+    app.state.metrics, metrics = build_metrics(state)
+    app.add_middleware(Load, limits=settings.limits, delay=delay, shed=metrics.shed)  # the innermost comes first
+    app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Precomputed, state=state)  # to answer takes no longer than to refuse
+    app.add_middleware(Access, settings=settings)
+    app.add_middleware(Requests, metrics=metrics)
     problems.install(app)
-    for routes in (forecasts, models, operation, site):
+    for routes in (forecasts, predict, models, operation, site):
         app.include_router(routes.router)
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -6,7 +6,8 @@ from fastapi import Depends, Request
 
 from lake.settings import Settings
 from serving import problems
-from serving.state import ServingState, Snapshot
+from serving.snapshot import Snapshot
+from serving.state import ServingState
 
 
 async def _state(request: Request) -> ServingState:

@@ -1,59 +1,46 @@
 """Prometheus metrics of the process: requests by route template, and the age of what is served."""
 
-import time
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.state import ServingState
 
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+# Set before prometheus_client is imported, it makes metrics add up over processes.
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class RequestMetrics:
-    """Middleware that counts and times requests; one registry an app, so that several can live in a process."""
+    """Counts and times requests. Where several processes serve one port, each writes its counts to a shared folder."""
 
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
-        self.app = app
-        self.requests = Counter("http_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
-        self.seconds = Histogram(
+    def __init__(self, registry: CollectorRegistry) -> None:
+        requests = Counter("http_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
+        seconds = Histogram(
             "http_request_duration_seconds",
             "Time from request to last byte of the answer.",
             ["method", "route"],
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.in_flight = Gauge("http_requests_in_flight", "Requests being answered.", registry=registry)
+        self.in_flight = Gauge(
+            "http_requests_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.shed = Counter("http_requests_shed", "Requests refused because of load.", ["reason"], registry=registry)
+        # Looking a child up by its labels costs more than counting, and there are few.
+        self._count = cache(requests.labels)
+        self._time = cache(seconds.labels)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        base = scope.get("root_path", "")
-        status = 500  # of an exception that passes through
-
-        async def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        started = time.perf_counter()
-        with self.in_flight.track_inprogress():
-            try:
-                await self.app(scope, receive, observe)
-            finally:
-                # Labels are from closed sets: a client cannot make new time series by asking for odd paths.
-                folder = scope.get("root_path", "").removeprefix(base)  # of the mounted files
-                route = getattr(scope.get("route"), "path", folder or "other")
-                method = scope["method"] if scope["method"] in _METHODS else "other"
-                self.seconds.labels(method, route).observe(time.perf_counter() - started)
-                self.requests.labels(method, route, status).inc()
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self._time(method, route).observe(seconds)
+        self._count(method, route, status).inc()
 
 
 class SnapshotMetrics(Collector):
@@ -73,11 +60,19 @@ class SnapshotMetrics(Collector):
         yield CounterMetricFamily(
             "lakehouse_refresh_failures", "Looks at the lake that failed.", self.state.failed_refreshes
         )
+        yield CounterMetricFamily(
+            "lakehouse_swaps", "Times that other versions began to serve, the first included.", self.state.swaps
+        )
         if snapshot is None:
             return
         yield GaugeMetricFamily(
             "lakehouse_snapshot_version", "Version of the predictions table that is served.", snapshot.version
         )
+        models = InfoMetricFamily("lakehouse_model", "Versions whose forecasts are served.", labels=["model"])
+        for model, versions in snapshot.served_versions().items():
+            for version in sorted(versions):
+                models.add_metric([model], {"version": version})
+        yield models
         as_of = GaugeMetricFamily(
             "lakehouse_forecast_as_of_timestamp_seconds", "Newest session with a forecast.", labels=["target"]
         )
@@ -93,9 +88,12 @@ class SnapshotMetrics(Collector):
         yield from (as_of, age)
 
 
-def build_registry(state: ServingState) -> CollectorRegistry:
-    """A registry with the metrics of the process and of the served state."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    registry.register(SnapshotMetrics(state))
-    return registry
+def build_metrics(state: ServingState) -> tuple[CollectorRegistry, RequestMetrics]:
+    """What `/metrics` shows, and where requests are counted."""
+    shown = CollectorRegistry()
+    shown.register(SnapshotMetrics(state))
+    if FOLDER in os.environ:
+        MultiProcessCollector(shown)
+        return shown, RequestMetrics(CollectorRegistry())
+    ProcessCollector(registry=shown)
+    return shown, RequestMetrics(shown)

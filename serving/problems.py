@@ -59,12 +59,26 @@ def not_ready(reasons: list[str]) -> ProblemError:
     )
 
 
+def busy(detail: str) -> ProblemError:
+    """503 for what cannot be had now."""
+    return ProblemError(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def invalid(location: str, errors: Mapping[str, str]) -> ProblemError:
+    """422 that names every parameter of a place (query, body) that is wrong, and why."""
+    return ProblemError(
+        422,
+        "; ".join(f"{parameter}: {detail}" for parameter, detail in errors.items()),
+        errors=[{"parameter": name, "location": location, "detail": detail} for name, detail in errors.items()],
+    )
+
+
 def install(app: FastAPI) -> None:
     """Make the app answer every error as problem details (a page to a browser that asks for a page)."""
 
     @app.exception_handler(ProblemError)
     async def problem(request: Request, error: ProblemError) -> Response:
-        return _answer(request, error.status, error.detail, error.headers, **error.extensions)
+        return answer(request, error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -84,10 +98,10 @@ def install(app: FastAPI) -> None:
         summary = "; ".join(f"{found['parameter']}: {found['detail']}" for found in errors)
         return _answer(request, 422, summary, None, errors=errors)
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        # The server logs the traceback, of which the client gets nothing, and then hangs up.
-        return _answer(request, 500, "The server failed to answer. Its log says why.", {"Connection": "close"})
+
+def answer(request: Request, error: ProblemError) -> Response:
+    """An error as the answer of a middleware, which FastAPI's handlers do not reach."""
+    return _answer(request, error.status, error.detail, error.headers, **error.extensions)
 
 
 def document_in(openapi: dict[str, Any]) -> None:

@@ -3,9 +3,17 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 
 def _decoded(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -36,6 +44,13 @@ class ModelVersion(BaseModel):
     version: str = Field(description="Version in the model registry.", examples=["3"])
 
 
+class Contribution(BaseModel):
+    """What one feature adds to a mean."""
+
+    feature: str = Field(description="Column of `market/features`.", examples=["log_ewma_vol"])
+    contribution: FiniteFloat = Field(description="In the unit of the mean.", examples=[0.0021])
+
+
 class Forecast(BaseModel):
     """One forecast of one target."""
 
@@ -57,16 +72,21 @@ class Forecast(BaseModel):
         description="Version of each lake table that the forecast was computed from.",
         examples=[{"market/features": 12}],
     )
-    as_of: datetime | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,
-        description="Present only where this target's newest forecast is older than the symbol's `as_of`: "
-        "the session it was made after.",
+    as_of: datetime = Field(
+        description="Session that it was made after: the symbol's `as_of`, or an older one.",
+        examples=["2022-12-28T00:00:00Z"],
     )
-    last_price: FiniteFloat | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,
-        description="Present only together with this forecast's own `as_of`: the price on that session.",
+    last_price: FiniteFloat = Field(description="Last price on its `as_of`, as delivered.", examples=[129.61])
+    staleness_days: int = Field(
+        ge=0, description="Whole days from its `as_of` until today (UTC), weekends included.", examples=[3]
+    )
+    role: Literal["champion", "challenger", "fallback"] = Field(
+        description="Why this version answers: it is the champion; it is the challenger and this symbol is in its "
+        "share; or the champion has no forecast of this symbol that still looks ahead, and this is the newest.",
+        examples=["champion"],
+    )
+    contributions: list[Contribution] = Field(
+        description="What moved the mean most, largest first; empty where the model has no such explanation.",
     )
 
 
@@ -88,6 +108,80 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
+class Case(BaseModel):
+    """One question: a symbol as it is now, with shocks, or a window of features."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    symbol: str | None = Field(
+        default=None, max_length=64, description="Take its newest stored features.", examples=["AAPL"]
+    )
+    shocks: dict[str, FiniteFloat] = Field(
+        default={},
+        max_length=512,
+        description="Added to the symbol's features of its newest session, by name.",
+        examples=[{"log_return_1": -0.05}],
+    )
+    features: dict[str, Annotated[list[FiniteFloat], Field(max_length=512)]] | None = Field(
+        default=None,
+        max_length=512,
+        description="Instead of a symbol: values of every input by name, oldest session first.",
+        examples=[None],
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.symbol is None) == (self.features is None):
+            raise ValueError("needs either a symbol or features")
+        if self.shocks and self.symbol is None:
+            raise ValueError("shocks need a symbol")
+        return self
+
+
+class WhatIf(BaseModel):
+    """Questions to the champion of one target."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str = Field(max_length=64, description="What to forecast.", examples=["return_5d"])
+    cases: list[Case] = Field(min_length=1, max_length=64, description="Answered in this order, by one version.")
+    extrapolate: bool = Field(
+        default=False, description="Answer values outside of the training data too, instead of refusing them."
+    )
+
+
+class WhatIfForecast(BaseModel):
+    """The answer to one case."""
+
+    symbol: str | None = Field(description="Null for a posted window.", examples=["AAPL"])
+    as_of: datetime | None = Field(
+        description="Newest session of the stored features; null for a posted window.",
+        examples=["2022-12-28T00:00:00Z"],
+    )
+    last_price: FiniteFloat | None = Field(description="Last price on `as_of`.", examples=[129.61])
+    mean: FiniteFloat = Field(description="Expected value: a log return, or a volatility.", examples=[0.0016])
+    price: FiniteFloat | None = Field(
+        description="The mean as a price: last_price * exp(mean). Null where there is none.", examples=[129.81]
+    )
+    intervals: list[Interval] = Field(description="Prediction intervals, narrowest first.")
+    outside_training_range: list[str] = Field(
+        description="Features with a value that the model has not seen in training.", examples=[[]]
+    )
+
+
+class WhatIfAnswer(BaseModel):
+    """Answers of one version, in the order of the cases."""
+
+    target: str = Field(examples=["return_5d"])
+    horizon: int = Field(ge=1, description="Trading days ahead.", examples=[5])
+    model: ModelVersion
+    lake_versions: dict[str, int] = Field(
+        description="Version of the table that stored features were read from; empty where none were.",
+        examples=[{"market/features": 12}],
+    )
+    forecasts: list[WhatIfForecast]
+
+
 class SymbolSummary(BaseModel):
     """A symbol that has forecasts."""
 
@@ -103,8 +197,8 @@ class Symbols(BaseModel):
     symbols: list[SymbolSummary]
 
 
-class ChampionVersion(BaseModel):
-    """The version that the registry's alias `champion` points at."""
+class AliasedVersion(BaseModel):
+    """A version that an alias of the registry points at, or the last good one where that was refused."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -120,10 +214,16 @@ class RegisteredModel(BaseModel):
     """A model of the registry, and what of it is served."""
 
     name: str = Field(examples=["return_5d"])
-    champion: ChampionVersion | None = Field(description="Null where no version is the champion.")
+    champion: AliasedVersion | None = Field(description="Null where no version is the champion.")
+    challenger: AliasedVersion | None = Field(description="Null where no version is the challenger.")
+    challenger_share: float | None = Field(
+        description="Share of the symbols that the challenger serves; 0 where it forecasts in the shadow only, "
+        "null where there is no challenge.",
+        examples=[0.25],
+    )
     serving: list[str] = Field(
-        description="Versions behind the forecasts that are served now; more than the champion only while "
-        "it has not yet made its forecast of a symbol's newest session.",
+        description="Versions behind the forecasts that are served now; more than the champion where "
+        "a challenger has its share, or the champion no forecast that still looks ahead.",
         examples=[["3"]],
     )
 

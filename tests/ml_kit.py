@@ -1,9 +1,18 @@
 """Small seeded universes of `market/features` for the model tests: clustered volatility, fat tails, no trend."""
 
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from ml.datasets import FEATURES
+from lake.settings import Settings
+from ml.datasets import FEATURES, TARGETS, label
+from ml.gate import Decision
+from ml.registry import Registered, Registry
+from ml.training import TrainingResult, train
 
 
 def universe(symbols: int = 4, sessions: int = 700, seed: int = 0) -> pd.DataFrame:
@@ -11,6 +20,50 @@ def universe(symbols: int = 4, sessions: int = 700, seed: int = 0) -> pd.DataFra
     rng = np.random.default_rng(seed)
     ts = pd.bdate_range("2015-01-01", periods=sessions, tz="UTC").as_unit("us")
     return pd.concat([_symbol(f"S{i}", ts, rng) for i in range(symbols)], ignore_index=True)
+
+
+def planted(target: str, strength: float) -> pd.DataFrame:
+    """A universe in which one feature knows a share of what is to come."""
+    features = universe(4, 700)
+    signal = np.nan_to_num(label(features, TARGETS[target]))
+    known = features["rsi_14_centered"].notna()
+    noise = np.random.default_rng(5).normal(0, signal.std(), len(features))
+    features.loc[known, "rsi_14_centered"] = (signal * strength + noise * (1 - strength))[known] / signal.std()
+    return features
+
+
+@cache
+def trained(target: str, epochs: int) -> TrainingResult:
+    """One training on a universe whose volatility can be learned, for all tests of a process."""
+    return train(TARGETS[target], planted("volatility_5d", 0.9), seed=1, lookback=5, epochs=epochs)
+
+
+@cache
+def _store() -> bytes:
+    """MLflow's empty store, which takes seconds to make."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "mlflow.db"
+        assert Registry(Settings(home=Path(folder), mlflow_tracking_uri=f"sqlite:///{file}")).client
+        return file.read_bytes()
+
+
+def empty_registry(home: Path) -> Registry:
+    """A registry in a home of its own."""
+    file = home / "mlflow" / "mlflow.db"
+    file.parent.mkdir()
+    file.write_bytes(_store())
+    return Registry(Settings(home=home, mlflow_tracking_uri=f"sqlite:///{file}"))
+
+
+def register(registry: Registry, result: TrainingResult, decision: Decision, lake: Any = None) -> dict[str, Registered]:
+    """Log and register a training in a run of its own, as the asset does."""
+    import mlflow
+
+    assert registry.client
+    with mlflow.start_run(experiment_id=registry.ensure_experiment("tests")):
+        registry.log(result, decision)
+        lake_versions = lake or {"market/features": 7}
+        return registry.register(result, decision, lake_versions=lake_versions, code_version="test")
 
 
 def _symbol(name: str, ts: pd.DatetimeIndex, rng: np.random.Generator) -> pd.DataFrame:

@@ -5,23 +5,33 @@ import shutil
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from lake.api import Limits
 from lake.settings import Settings
 from lake.store import Lake
 from lake.tables import TABLES
+from ml.artifact import pack
+from ml.contract import Contract, contract_of, digest, golden, ranges
+from ml.contract import session as session_of
+from ml.intervals import calibrate
+from ml.models.graph import Graph
 from serving.app import create_app
 
+LAKE_VERSIONS = {"market/features": 12}
 TABLE = "forecasts/predictions"
 SESSION = datetime(2022, 12, 28, tzinfo=UTC)
 
@@ -42,7 +52,7 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         ],
         "model": target,
         "version": version,
-        "lake_versions": json.dumps({"market/features": 12}),
+        "lake_versions": json.dumps(LAKE_VERSIONS),
         "mlflow_run_id": "0" * 32,
         "dagster_run_id": "1" * 36,
         "created_at": datetime(2022, 12, 29, tzinfo=UTC) + timedelta(hours=int(version)),
@@ -65,26 +75,101 @@ def write(settings: Settings, rows: list[dict[str, Any]]) -> int:
     return lake.append(TABLE, rows_table(rows))
 
 
+def write_features(settings: Settings, *symbols: str, sessions: int = 30, **newest: float | None) -> int:
+    """Daily features of the models of `model_file`, and an hourly row that no window may contain."""
+    rows = []
+    for symbol in symbols:
+        for i in range(sessions):
+            ts = SESSION - timedelta(days=sessions - 1 - i)
+            values: dict[str, Any] = {"log_return_1": i / 1000, "log_ewma_vol": -4.0 + i / 100, "ewma_vol": 0.02}
+            values |= newest if i == sessions - 1 else {}
+            rows.append({"symbol": symbol, "interval": "1d", "ts": ts, "last_price": 100.0, **values})
+        rows.append(rows[-1] | {"interval": "1h", "ts": SESSION + timedelta(hours=1), "log_return_1": 9.0})
+    return Lake.from_settings(settings).replace("market/features", pa.Table.from_pylist(rows))
+
+
 def make_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with an empty lake and a registry of its own."""
-    template = tmp_path_factory.getbasetemp() / "registry.db"
+    """A home with an empty lake, a registry of its own, and the files of its versions admitted already."""
+    template = tmp_path_factory.getbasetemp() / "home"
     if not template.exists():
         _make_registry(template)
-    shutil.copy(template, tmp_path / "mlflow.db")
-    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    # A machine that is busy with other tests is no overload.
+    patient = Limits(delay_seconds=60)
+    return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", limits=patient)
 
 
-def _make_registry(path: Path) -> None:
+def _make_registry(home: Path) -> None:
     """By MLflow itself: versions 1 and 2 of both models, version 1 is the champion."""
+    home.mkdir()
+    settings = Settings(home=home, mlflow_tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    client = registry_client(settings)
+    for target in ("return_5d", "volatility_5d"):
+        client.create_registered_model(target)
+        for version in ("1", "2"):
+            onnx = model_file(target, version)
+            register(settings, target, onnx)
+            kept = home / "serving" / "models" / digest(onnx, LAKE_VERSIONS)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.with_suffix(".onnx").write_bytes(onnx)
+            kept.with_suffix(".json").write_text(contract_of(session_of(onnx)).to_json())
+        client.set_registered_model_alias(target, "champion", "1")
+
+
+def model_file(target: str, version: str, **changes: Any) -> bytes:
+    """A model whose answer tells its version: a return of a hundredth of it, a volatility that many times the EWMA's.
+
+    Version 1 of the return scales its intervals by the naive volatility, the others by volatility_5d version 1.
+    """
+    is_return, number = target.startswith("return"), float(version)
+    inputs = ("log_return_1", "log_ewma_vol") if is_return else ("log_ewma_vol",)
+    lookback = 3 if is_return else 1
+    graph = Graph(lookback, len(inputs))
+    newest = graph.last_step(0)
+    if is_return:
+        mean = graph.add("Add", graph.add("Mul", newest, graph.constant(0.5)), graph.constant(number / 100))
+    else:
+        mean = graph.add("Mul", graph.add("Exp", newest), graph.constant(number * 5**0.5))
+    built = graph.build(mean)
+    draws = np.random.default_rng(1)
+    forecasts = np.full(200, 0.02)
+    scale = forecasts if is_return else None
+    scaled_by = ("volatility_5d", "1") if is_return and version != "1" else None
+    windows = draws.uniform(-5, -3, (50, lookback, len(inputs))).astype(np.float32)
+    if is_return:
+        windows[:, :, 0] = draws.uniform(-0.1, 0.1, (50, lookback))
+    contract = Contract(
+        target=target,
+        model=f"linear {version}",
+        inputs=inputs,
+        lookback=lookback,
+        seed=7,
+        conformal=calibrate(draws.lognormal(-4, 0.3, 200), forecasts, scale, scaled_by=scaled_by),
+        ranges=ranges(windows, inputs),
+        golden=golden(built, windows[0]),
+    )
+    return pack(built, replace(contract, **changes))
+
+
+def register(settings: Settings, target: str, onnx: bytes, digest_tag: str | None = None) -> str:
+    """Register a file by MLflow; the new version."""
+    folder = settings.home / "artifacts" / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(onnx)
+    tags = {
+        "seed": "7",
+        "lake_versions": json.dumps(LAKE_VERSIONS, sort_keys=True),
+        "digest": digest_tag or digest(onnx, LAKE_VERSIONS),
+    }
+    made = registry_client(settings).create_model_version(target, source=folder.as_uri(), tags=tags)
+    return str(made.version)
+
+
+def registry_client(settings: Settings) -> Any:
     import mlflow
 
-    uri = f"sqlite:///{path}"
-    client = mlflow.MlflowClient(uri, registry_uri=uri)
-    for model in ("return_5d", "volatility_5d"):
-        client.create_registered_model(model)
-        for _ in range(2):
-            client.create_model_version(model, source=f"models/{model}", tags={"seed": "7"})
-        client.set_registered_model_alias(model, "champion", "1")
+    uri = settings.mlflow_tracking_uri
+    return mlflow.MlflowClient(uri, registry_uri=uri)
 
 
 @contextmanager
@@ -114,11 +199,8 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def promote(settings: Settings, model: str, version: str) -> None:
-    import mlflow
-
-    uri = settings.mlflow_tracking_uri
-    mlflow.MlflowClient(uri, registry_uri=uri).set_registered_model_alias(model, "champion", version)
+def promote(settings: Settings, model: str, version: str, alias: str = "champion") -> None:
+    registry_client(settings).set_registered_model_alias(model, alias, version)
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

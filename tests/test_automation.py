@@ -113,6 +113,13 @@ def test_new_bars_bring_everything_but_training_in_one_tick_with_all_checks_of_m
     assert world.tick() == set()
 
 
+def test_a_test_of_market_waits_for_its_table_not_for_what_else_it_reads(world: World) -> None:
+    checks = [key for key in world.graph.asset_check_keys if key.asset_key.path[0] == "market"]
+    assert {key: set(world.graph.get(key).parent_entity_keys) for key in checks} == {
+        key: {key.asset_key} for key in checks
+    }
+
+
 @pytest.mark.parametrize(
     ("asset", "check", "followers"),
     [

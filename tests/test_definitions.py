@@ -52,6 +52,7 @@ GRAPH = {
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/volatility_5d_champion"), ()),
     "models/return_5d_champion": (("models/return_5d",), ("gate!", "learned_model_wins")),
+    "models/audit": (("models/return_5d_champion", "models/volatility_5d_champion"), ()),
     "forecasts/predictions": (
         ("market/features", "models/return_5d_champion", "models/volatility_5d_champion"),
         (),

@@ -127,14 +127,18 @@ def _macro() -> pd.DataFrame:
     random = np.random.default_rng(1)
     months = pd.date_range("2022-01-01", "2024-08-01", freq="MS", tz="UTC")
     frames = []
-    for series, delay in (("FEDFUNDS", 35), ("CPIAUCSL", 42), ("A191RL1Q225SBEA", 118)):
-        periods = months[::3] if series.startswith("A") else months
+    for series, delay, periods in (
+        ("FEDFUNDS", 35, months[18:]),
+        ("CPIAUCSL", 42, months),
+        ("GDPC1", 118, months[::3]),
+    ):
         first = pd.DataFrame({"series": series, "ts": periods, "released_at": periods + pd.Timedelta(days=delay)})
         revised = first.assign(released_at=first["released_at"] + pd.Timedelta(days=40)).iloc[::2]
         frames += [first, revised]
     rows = pd.concat(frames).assign(source="fred", ingested_at=datetime(2025, 1, 1, tzinfo=UTC))
     late = datetime(2024, 5, 5, tzinfo=UTC)
-    for series, periods in (("PN01273PM", months), ("PD12301MD", pd.date_range(FIRST, LAST, freq="7D"))):
+    undated = {"PN01273PM": months, "PD12301MD": pd.date_range(FIRST, LAST, freq="7D"), "TB3MS": months[::3]}
+    for series, periods in undated.items():
         known = pd.DataFrame({"series": series, "ts": periods, "source": "bcrp", "released_at": pd.NaT})
         known["ingested_at"] = np.maximum(known["ts"] + pd.Timedelta(days=3), pd.Timestamp(late))
         rows = pd.concat(
@@ -286,7 +290,7 @@ def test_news_are_those_since_the_bar_before(features: pd.DataFrame, world: Worl
 
 def known_at(macro: pd.DataFrame) -> pd.Series:
     """When each row of raw/macro counts as known."""
-    delay = macro["series"].str[-1].map({"D": 7, "M": 80}).fillna(0)
+    delay = macro["series"].map({"PD12301MD": 7, "PN01273PM": 80, "TB3MS": 95}).fillna(0)
     usual = (macro["ts"] + pd.to_timedelta(delay, unit="D")).clip(upper=macro["ingested_at"])
     is_first = macro.groupby(["series", "ts"])["ingested_at"].transform("min") == macro["ingested_at"]
     return (macro["released_at"] + pd.Timedelta(days=1)).fillna(usual.where(is_first, macro["ingested_at"]))
@@ -304,20 +308,24 @@ def test_the_economy_is_as_it_was_known(features: pd.DataFrame, world: World) ->
         found = newest(series, at)
         return np.nan if found is None or at >= found["ts"] + pd.Timedelta(days=400) else found["value"] / 100
 
-    def inflation(at: pd.Timestamp) -> float:
-        found = newest("CPIAUCSL", at)
+    def change(series: str, at: pd.Timestamp) -> float:
+        found = newest(series, at)
         assert found is not None
-        before = newest("CPIAUCSL", found["known_at"], found["ts"] - pd.DateOffset(months=12))
+        before = newest(series, found["known_at"], found["ts"] - pd.DateOffset(months=12))
         return np.nan if before is None else found["value"] / before["value"] - 1
 
+    rates = set()
     for row in features[features["interval"] == "1d"][::11].itertuples():
         at = row.closes_at
         expected = [np.nan] * 3
         if row.symbol in ("AAPL", "KO", "XOM", "SP500"):
-            expected = [share("A191RL1Q225SBEA", at), inflation(at), share("FEDFUNDS", at)]
+            rate = "TB3MS" if newest("FEDFUNDS", at) is None else "FEDFUNDS"
+            rates.add(rate)
+            expected = [change("GDPC1", at), change("CPIAUCSL", at), share(rate, at)]
         elif row.symbol == "BVN.LM":
             expected = [np.nan, share("PN01273PM", at), share("PD12301MD", at)]
         np.testing.assert_allclose([row.gdp_growth, row.inflation, row.policy_rate], expected, rtol=1e-9)
+    assert rates == {"FEDFUNDS", "TB3MS"}
 
 
 def test_tokyo_sees_new_york_of_the_day_before_and_new_york_its_own_close(features: pd.DataFrame) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
+from statsmodels.datasets import macrodata
 
 from assets_pkg.definitions import build_definitions
 from lake.ingest import unbalanced_batches
@@ -91,7 +93,30 @@ def test_all_checks_were_evaluated_and_no_blocking_one_failed(built: Built, defi
 def test_the_ledger_balances(built: Built) -> None:
     lake = built.home.lake
     assert unbalanced_batches(lake) == []
-    assert {row["source"] for row in lake.read("raw/batches").to_pylist()} == {"skfolio", "bokeh", "arch"}
+    assert {row["source"] for row in lake.read("raw/batches").to_pylist()} == {
+        "skfolio",
+        "bokeh",
+        "arch",
+        "statsmodels",
+    }
+
+
+def test_the_embedded_economy_is_in_the_features_from_its_usual_release_on(built: Built) -> None:
+    data = macrodata.load_pandas().data.set_index(["year", "quarter"])
+    economy = pd.DataFrame({"policy_rate": data["tbilrate"] / 100})
+    for name, level in (("gdp_growth", data["realgdp"]), ("inflation", data["cpi"])):
+        economy[name] = level / level.shift(4) - 1
+    features = built.home.lake.read("market/features").to_pandas()
+    days = features[features["symbol"] == "AAPL"].set_index("ts")[["gdp_growth", "inflation", "policy_rate"]]
+    # The second quarter is known 125 days after its begin, the prices of June 50 days, the bills of spring 95 days.
+    for name, before, released in (
+        ("gdp_growth", "2008-08-01", "2008-08-04"),
+        ("inflation", "2008-07-18", "2008-07-21"),
+        ("policy_rate", "2008-07-03", "2008-07-07"),
+    ):
+        seen = [days.loc[f"{day}T00:00Z", name] for day in (before, released)]
+        assert seen == pytest.approx([economy.loc[(2008, quarter), name] for quarter in (1, 2)]), name
+    assert days[days.index > "2011"].isna().all(axis=None)
 
 
 def test_contradictions_between_the_embedded_sources_are_found_and_shown(built: Built, told: dict[str, Any]) -> None:

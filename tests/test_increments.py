@@ -257,7 +257,7 @@ class Market:
         """A value of the month before is published, or revised; where the source is silent it says not when."""
         ts = self.bars("AAPL", 0, self.sessions)["ts"].iloc[int(at * (self.sessions - 1))]
         row = {"series": series, "ts": ts.replace(day=1) - pd.DateOffset(months=1), "value": value}
-        is_dated = series != "PN01273PM"
+        is_dated = series not in ("PN01273PM", "TB3MS")
         self._append("raw/macro", row | {"source": "fred", "released_at": ts} if is_dated else row | {"source": "bcrp"})
 
     def _append(self, table: str, row: dict[str, Any]) -> None:
@@ -320,7 +320,7 @@ EVENTS = st.one_of(
     st.tuples(st.just(Market.news), SYMBOLS, PLACES),
     st.tuples(
         st.just(Market.release),
-        st.sampled_from(["FEDFUNDS", "CPIAUCSL", "PN01273PM"]),
+        st.sampled_from(["FEDFUNDS", "TB3MS", "CPIAUCSL", "PN01273PM"]),
         PLACES,
         st.sampled_from([2.0, 3.0]),
     ),
@@ -332,8 +332,12 @@ EVENTS = st.one_of(
 @given(steps=st.lists(st.lists(EVENTS, min_size=1, max_size=3), min_size=2, max_size=3))
 @example(
     steps=[
-        [(Market.hours, "AAPL", 60), (Market.release, "CPIAUCSL", 0.1, 2.0), (Market.action, "AAPL", 0.5, 0.5)],
-        [(Market.hours, "AAPL", 1), (Market.news, "VOLCAN", 0.95), (Market.correct, "TOYOTA", 0.5, 1.01, False)],
+        [(Market.hours, "AAPL", 60), (Market.release, "TB3MS", 0.1, 2.0), (Market.action, "AAPL", 0.5, 0.5)],
+        [
+            (Market.release, "FEDFUNDS", 0.5, 3.0),
+            (Market.news, "VOLCAN", 0.95),
+            (Market.correct, "TOYOTA", 0.5, 1.01, False),
+        ],
         [(Market.other_source, "BITCOIN"), (Market.release, "PN01273PM", 0.95, 3.0), (Market.new_days, 1)],
     ]
 )

@@ -53,5 +53,5 @@ def test_the_state_survives_json() -> None:
     from dataclasses import asdict
 
     for scaled_by in (None, ("volatility_5d", "3")):
-        state = Conformal("additive", LEVELS, (1.0, 2.0, 3.0), 99, scaled_by)
+        state = Conformal("additive", LEVELS, tuple(range(99)), 500, scaled_by)
         assert Conformal.from_dict(json.loads(json.dumps(asdict(state)))) == state

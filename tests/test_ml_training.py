@@ -9,17 +9,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lake.settings import Settings
+from lake.ids import forecast_id
 from lake.store import Lake
 from lake.tables import TABLES
 from ml import plots
 from ml.artifact import LoadedModel
 from ml.datasets import TARGETS, label
-from ml.forecasting import forecast, forecast_id, store
-from ml.gate import Decision, decide
+from ml.forecasting import forecast, store
+from ml.gate import decide
 from ml.registry import Registry
 from ml.training import TrainingResult, train
-from tests.ml_kit import universe
+from tests.ml_kit import empty_registry, planted, register, trained
 
 RETURN, VOLATILITY = TARGETS["return_5d"], TARGETS["volatility_5d"]
 # MLflow's own use of SQLAlchemy, nothing that we could change.
@@ -31,44 +31,24 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LAKE = {"market/features": 7}
 
 
-def planted(target: str, strength: float) -> pd.DataFrame:
-    """A universe in which one feature knows a share of what is to come."""
-    features = universe(4, 700)
-    signal = np.nan_to_num(label(features, TARGETS[target]))
-    known = features["rsi_14_centered"].notna()
-    noise = np.random.default_rng(5).normal(0, signal.std(), len(features))
-    features.loc[known, "rsi_14_centered"] = (signal * strength + noise * (1 - strength))[known] / signal.std()
-    return features
-
-
 @pytest.fixture(scope="module")
 def features() -> pd.DataFrame:
     return planted("volatility_5d", 0.9)
 
 
 @pytest.fixture(scope="module")
-def volatility(features: pd.DataFrame) -> TrainingResult:
-    return train(VOLATILITY, features, seed=1, lookback=5, epochs=3)
+def volatility() -> TrainingResult:
+    return trained("volatility_5d", 3)
 
 
 @pytest.fixture(scope="module")
-def returns(features: pd.DataFrame) -> TrainingResult:
-    return train(RETURN, features, seed=1, lookback=5, epochs=1)
+def returns() -> TrainingResult:
+    return trained("return_5d", 1)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    home: Path = tmp_path_factory.mktemp("home")
-    return Registry(Settings(home=home, mlflow_tracking_uri=f"sqlite:///{home}/mlflow/mlflow.db"))
-
-
-def register(registry: Registry, result: TrainingResult, decision: Decision, lake=LAKE):
-    import mlflow
-
-    assert registry.client
-    with mlflow.start_run(experiment_id=registry.ensure_experiment("tests")):
-        registry.log(result, decision)
-        return registry.register(result, decision, lake_versions=lake, code_version="test")
+    return empty_registry(tmp_path_factory.mktemp("home"))
 
 
 def test_noise_has_no_edge_and_the_baseline_is_champion(returns: TrainingResult) -> None:
@@ -113,9 +93,9 @@ def test_an_unsound_winner_is_not_passed(volatility: TrainingResult) -> None:
 
 def test_validation_selects_and_the_test_period_does_not(volatility: TrainingResult) -> None:
     learned = [c for c in volatility.candidates.values() if c.learned]
-    assert {c.model for c in learned} == {"boosting", "lstm"}
+    assert {c.model for c in learned} == {"har", "boosting", "lstm"}
     assert volatility.challenger.metrics["validation"]["loss"] == min(c.metrics["validation"]["loss"] for c in learned)
-    assert all(c.curve for c in learned)
+    assert all(c.curve for c in learned if c.model != "har")
     ends = [volatility.split_dates[p] for p in ("train", "validation", "calibration", "test")]
     assert all(a[1] < b[0] for a, b in pairwise(ends))
 

@@ -105,7 +105,7 @@ def test_the_graph_survives_kills_and_a_store_that_goes_away_and_ends_as_on_a_lo
     with serve(home.settings) as here, serve(built.home.settings) as there:
         answer, expected = (client.get("/v1/predictions/AAPL").json() for client in (here, there))
         assert answer == expected
-        assert here.get("/catalog").text.startswith("<!")
+        assert here.get("/catalog/").text.startswith("<!")
         (report,) = Folder(home.settings.reports_uri, home.settings).files().keys() - no_pages(here)
         assert here.get(f"/reports/{report}").headers["content-type"].startswith("text/html")
     assert not any((home.path / name).exists() for name in ("lake", "landing", "reports", "catalog"))

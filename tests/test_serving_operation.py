@@ -88,7 +88,7 @@ def test_the_pages_work_without_a_network(settings: Settings) -> None:
             assert re.match("/[^/]", asset)
             assert client.get(asset).status_code == 200
         landing = client.get("/").text
-        assert f"http://{settings.host}:{settings.dagster_port}" in landing
+        assert f"http://{settings.ui_host}:{settings.dagster_port}" in landing
         for path in ("/docs", "/reports", "/v1/predictions/AAPL", "/v1/models", "/v1/symbols", "/readyz", "/metrics"):
             assert f'href="{path}"' in landing
             assert client.get(path).status_code == 200
@@ -163,5 +163,6 @@ def test_the_serving_process_is_light_and_imports_no_training_or_orchestration_l
     )
     found = json.loads(done.stdout)
     heavy = {"dagster", "tensorflow", "keras", "mlflow", "evidently", "sklearn", "scipy", "pandas", "duckdb", "dbt"}
+    heavy |= {"pyarrow", "onnxruntime", "onnx", "pickle5", "cloudpickle", "joblib"}
     assert heavy.isdisjoint(found["modules"])
-    assert found["megabytes"] < 200
+    assert found["megabytes"] < 150

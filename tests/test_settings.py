@@ -40,7 +40,7 @@ def test_without_any_variable_everything_lies_in_one_folder_of_the_checkout(tmp_
 
 
 PROVIDERS = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Provider)}
-OTHERS = PROVIDERS | {"engine", "mlflow_tracking_uri", "sources", "severity", "smtp", "synthetic"}
+OTHERS = PROVIDERS | {"access", "engine", "limits", "mlflow_tracking_uri", "sources", "severity", "smtp", "synthetic"}
 PLAIN = [name for name in Settings.model_fields if name not in OTHERS]
 
 

@@ -214,7 +214,7 @@ def test_macro_series_are_kept_by_vintage(
     lake: Lake, market: Market, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_FRED__KEY", "k")
-    monkeypatch.setenv("LAKEHOUSE_FRED__SERIES", "A191RL1Q225SBEA")
+    monkeypatch.setenv("LAKEHOUSE_FRED__SERIES", "GDPC1")
     monkeypatch.setenv("LAKEHOUSE_BCRP__SERIES", "PD04638PD, PD12301MD")
 
     def answer(request: Request) -> Any:

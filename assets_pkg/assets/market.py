@@ -22,7 +22,6 @@ from assets_pkg.metadata import data_version, lineage_metadata, picture, shown_t
 from assets_pkg.resources.dbt import DbtResource
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.findings import FINDINGS, worst_findings
-from lake.settings import get_settings
 from lake.store import Lake
 
 FEATURES = "market/features"
@@ -49,18 +48,21 @@ class Translator(DagsterDbtTranslator):
             key=[props["schema"], props["name"]],
             group_name=props["schema"],
             owners=["team:analytics-engineering"],
-            kinds={"dbt", get_settings().engine, "delta"},
+            kinds={"dbt", manifest["metadata"]["adapter_type"], "delta"},
             automation_condition=FOLLOW_IN_DBT,
         )
 
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
-        """The check that dagster-dbt derives; automation runs what has a condition, so tests of models get one."""
+        """The check that dagster-dbt derives; automation runs what has a condition, so tests of models get one.
+
+        It depends on its model only: a test that reads raw/instruments too would be asked for alone, amid the raw step.
+        """
         check = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         if check is None or asset_spec.group_name == "raw":
             return check
-        return check._replace(automation_condition=CHECK_WITH_ASSET)
+        return check._replace(automation_condition=CHECK_WITH_ASSET, additional_deps=[])
 
 
 def market_assets(manifest: Path) -> dg.AssetsDefinition:

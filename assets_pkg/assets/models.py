@@ -9,12 +9,13 @@ import dagster as dg
 import pyarrow as pa
 
 from assets_pkg.assets.market import DAILY, FEATURES
+from assets_pkg.checks.upstream import failed_checks_upstream
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
-from assets_pkg.metadata import column_schema, picture, table_result
+from assets_pkg.metadata import column_schema, picture, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
-from lake.tables import decision_spec, evaluation_spec
+from lake.tables import AUDIT, decision_spec, evaluation_spec
 
 _OWNERS = ["team:quantitative-research"]
 
@@ -63,7 +64,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
         with mlflow.run(context, lake_versions) as run_id:
             scale = registry.champion(scaled_by) if scaled_by else None
             result = train(TARGETS[target], features, volatility_model=scale, **config.model_dump())
-            decision = decide(result)
+            decision = decide(result, features, registry.incumbent(target))
             registry.log(result, decision)
             versions = registry.register(result, decision, lake_versions=lake_versions, code_version=code_version())
         rows = pa.Table.from_pandas(result.test, preserve_index=False).select(table.schema.names).cast(table.schema)
@@ -113,7 +114,7 @@ def champion(target: str) -> dg.AssetsDefinition:
                 "gate",
                 asset=key,
                 blocking=True,
-                description="The champion is sound, and no worse than the naive baseline on held-out time.",
+                description="The champion is sound on held-out time, and no check upstream has failed.",
             ),
             dg.AssetCheckSpec(
                 "learned_model_wins",
@@ -128,7 +129,8 @@ def champion(target: str) -> dg.AssetsDefinition:
         from ml.registry import Registry
 
         lake = lakehouse.lake
-        decision = Registry(lakehouse.settings).promote(target)
+        who, failed = f"gate (Dagster run {context.run_id})", failed_checks_upstream(context)
+        decision = Registry(lakehouse.settings).promote(target, who, failed)
         row = {
             "decided_at": datetime.now(UTC),
             "champion": decision.winner,
@@ -161,9 +163,31 @@ def champion(target: str) -> dg.AssetsDefinition:
     return asset
 
 
+@dg.asset(
+    key=AUDIT.name.split("/"),
+    description=AUDIT.description,
+    group_name="models",
+    owners=_OWNERS,
+    kinds={"python", "mlflow", "delta"},
+    deps=[["models", "volatility_5d_champion"], ["models", "return_5d_champion"]],
+    metadata={"dagster/column_schema": column_schema(AUDIT.schema)},
+    automation_condition=FOLLOW_UPSTREAM,
+)
+def audit(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+    """Append the moves of the champions that are not told yet."""
+    from ml.audit import settle
+    from ml.registry import Registry
+
+    lake = lakehouse.lake
+    settle(lake, Registry(lakehouse.settings), datetime.now(UTC))
+    moves = lake.read(AUDIT.name).sort_by([("decided_at", "descending")]).to_pylist()
+    return table_result(lake, AUDIT.name, {"newest": shown_table(moves)})
+
+
 MODELS = [
     trained("volatility_5d"),
     champion("volatility_5d"),
     trained("return_5d", scaled_by="volatility_5d"),
     champion("return_5d"),
+    audit,
 ]

@@ -12,13 +12,11 @@ from assets_pkg.checks.raw import RAW_CHECKS, check_flags, check_raw, check_sour
 from assets_pkg.metadata import NEW_BATCHES, column_schema, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from lake.calendars import write_sessions
-from lake.ingest import BatchResult, close_interrupted_batches, ingest_source
-from lake.landing import Landing
-from lake.sources import EMBEDDED
 from lake.store import Lake
 from lake.tables import TABLES
 
 if TYPE_CHECKING:
+    from lake.ingest import BatchResult
     from lake.sources.failover import Report
 
 _OWNERS = ["team:data-engineering"]
@@ -79,6 +77,8 @@ def raw(
     context: dg.AssetExecutionContext, config: RawConfig, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Bring in the embedded prices, what the settings ask of others, every file that has landed; or a past range."""
+    from lake.ingest import close_interrupted_batches
+
     lake = lakehouse.lake
     if config.backfill:
         reports = [_backfill(context, lakehouse, config.backfill)]
@@ -120,7 +120,10 @@ def _backfill(context: dg.AssetExecutionContext, lakehouse: LakehouseResource, c
     )
 
 
-def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list[BatchResult]]:
+def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list["BatchResult"]]:
+    from lake.ingest import ingest, ingest_source
+    from lake.landing import Landing
+    from lake.sources import EMBEDDED, EMBEDDED_ROWS
     from lake.sources.failover import ingest_live, ingest_live_rows
     from lake.sources.synthetic import ingest_synthetic
 
@@ -128,12 +131,14 @@ def _increment(lakehouse: LakehouseResource) -> tuple[list["Report"], list[Batch
     reports = [ingest_live(lake, settings), *ingest_live_rows(lake, settings)]
     batches = [batch for report in reports for batch in report.batches]
     batches += [ingest_source(lake, source, settings.universe_symbols) for source in EMBEDDED.values()]
+    for rows in EMBEDDED_ROWS.values():
+        batches.append(ingest(lake, rows.fetch((), None, None), rows.name, rows.origin, table=rows.table))
     batches += ingest_synthetic(lake, settings.synthetic)
     batches += Landing(settings).ingest(lake)
     return reports, batches
 
 
-def _new_batches(context: dg.AssetExecutionContext, lake: Lake, batches: Sequence[BatchResult]) -> list[str]:
+def _new_batches(context: dg.AssetExecutionContext, lake: Lake, batches: "Sequence[BatchResult]") -> list[str]:
     """Batches that have brought something since the last materialisation: those of runs that failed after it, too."""
     last = context.instance.get_latest_materialization_event(dg.AssetKey(["raw", "batches"]))
     since = datetime.fromtimestamp(last.timestamp if last else 0, UTC)

@@ -7,10 +7,10 @@ import dagster as dg
 
 from assets_pkg.metadata import findings_warning, shown_table
 from lake.calendars import STALE_SESSIONS, stale_series
-from lake.ingest import BatchResult, broken_bars, unbalanced_batches
 from lake.store import Lake
 
 if TYPE_CHECKING:
+    from lake.ingest import BatchResult
     from lake.sources.failover import Report
 
 _TOLD = 10  # symbols that an alert names
@@ -51,6 +51,8 @@ RAW_CHECKS = [
 
 def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
     """Results of `RAW_CHECKS`."""
+    from lake.ingest import broken_bars, unbalanced_batches
+
     broken = broken_bars(lake)
     yield dg.AssetCheckResult(
         check_name="keeps_schema",
@@ -68,7 +70,7 @@ def check_raw(lake: Lake) -> Iterator[dg.AssetCheckResult]:
     )
 
 
-def check_flags(batches: Sequence[BatchResult]) -> dg.AssetCheckResult:
+def check_flags(batches: "Sequence[BatchResult]") -> dg.AssetCheckResult:
     """Result of `no_bar_was_flagged`: about the batches of this run, since no later one can mend it."""
     flagged = sum(batch.flagged for batch in batches)
     return dg.AssetCheckResult(

@@ -6,14 +6,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from dagster_dbt import DbtCliResource
+from dagster_dbt import DbtCliInvocation, DbtCliResource
 from dbt.version import get_installed_version
 from packaging.version import Version
 
+from lake.evidence import DAGSTER_RUN
 from lake.settings import get_settings
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
@@ -29,6 +31,12 @@ class DbtResource(DbtCliResource):
     The original also runs `dbt --version` and builds an adapter in this process, for metadata that an in-memory
     database cannot give: 11 s a call instead of 5.
     """
+
+    def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
+        """Run dbt; what it commits to the lake names the Dagster run of `context`."""
+        if (context := options.get("context")) is not None:
+            os.environ[DAGSTER_RUN] = context.run_id
+        return super().cli(args, **options)
 
     @property
     def _cli_version(self) -> Version:

@@ -1,6 +1,7 @@
 """The lake and the settings, as assets see them."""
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from lake.settings import Settings, get_settings
 from lake.store import Lake
@@ -9,6 +10,8 @@ from lake.store import Lake
 class LakehouseResource(dg.ConfigurableResource[None]):
     """Settings and lake of the environment of the process that runs the asset."""
 
+    _run_id: str | None = PrivateAttr(None)
+
     @property
     def settings(self) -> Settings:
         """The settings, read anew."""
@@ -16,5 +19,12 @@ class LakehouseResource(dg.ConfigurableResource[None]):
 
     @property
     def lake(self) -> Lake:
-        """The lake that the settings point at."""
-        return Lake.from_settings(self.settings)
+        """The lake that the settings point at; its commits name the Dagster run."""
+        lake = Lake.from_settings(self.settings)
+        if self._run_id:
+            lake.made_by["dagster_run_id"] = self._run_id
+        return lake
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember the run that is about to use the lake."""
+        self._run_id = context.run_id

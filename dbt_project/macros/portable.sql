@@ -64,8 +64,9 @@
     {{ adapter.dispatch("each")(expression, along) }}
 {%- endmacro %}
 
+{# The index that DuckDB passes to a lambda, as its second parameter, costs more than the expression. #}
 {% macro duckdb__each(expression, along) -%}
-    list_transform({{ along }}, lambda entry, i: {{ expression }})
+    list_transform(range(1, len({{ along }}) + 1), lambda i: {{ expression }})
 {%- endmacro %}
 
 {% macro spark__each(expression, along) -%}

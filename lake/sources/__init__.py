@@ -5,7 +5,7 @@ from typing import TypeVar
 from lake.settings import Settings
 from lake.sources.alpha_vantage import AlphaVantageSource
 from lake.sources.arch import ArchSource
-from lake.sources.base import LiveBars, LiveRows, Source
+from lake.sources.base import LiveBars, RowSource, Source
 from lake.sources.bcrp import BcrpSource
 from lake.sources.binance import BinanceSource
 from lake.sources.bokeh import BokehSource
@@ -16,11 +16,13 @@ from lake.sources.nasdaq_data_link import NasdaqDataLinkSource
 from lake.sources.news import NewsSource
 from lake.sources.polygon import PolygonSource
 from lake.sources.skfolio import SkfolioSource
+from lake.sources.statsmodels import StatsmodelsSource
 from lake.sources.yahoo import YahooSource
 
 _T = TypeVar("_T")
 
 EMBEDDED: dict[str, Source] = {source.name: source for source in (SkfolioSource(), BokehSource(), ArchSource())}
+EMBEDDED_ROWS: dict[str, RowSource] = {source.name: source for source in (StatsmodelsSource(),)}
 
 LIVE_BARS = {
     source.name: source
@@ -34,7 +36,7 @@ def live_bars(name: str, settings: Settings, patience: Patience | None = None) -
     return _found(LIVE_BARS, name)(settings, patience or Patience())
 
 
-def live_rows(name: str, settings: Settings, patience: Patience | None = None) -> LiveRows:
+def live_rows(name: str, settings: Settings, patience: Patience | None = None) -> RowSource:
     """The provider of macro series, fundamentals or news of that name. Raises `KeyError` like `live_bars`."""
     return _found(LIVE_ROWS, name)(settings, patience or Patience())
 

@@ -122,7 +122,7 @@ class LiveBars(ABC):
         return ends > now
 
 
-class LiveRows(Protocol):
+class RowSource(Protocol):
     """A provider of something else than bars, in the columns of its raw table without source and batch.
 
     `fetch` takes series or symbols and raises `lake.sources.http.SourceError` when one is not delivered.

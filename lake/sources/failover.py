@@ -14,7 +14,7 @@ from lake.calendars import session_closes
 from lake.ingest import BatchResult, create_raw_tables, ingest, ingest_delivery, write_instruments
 from lake.settings import Settings
 from lake.sources import live_bars, live_rows
-from lake.sources.base import Instrument, LiveBars, LiveRows
+from lake.sources.base import Instrument, LiveBars, RowSource
 from lake.sources.http import Patience, SourceError
 from lake.sources.synthetic import SyntheticSource
 from lake.splice import SPLICE_RULES
@@ -189,7 +189,7 @@ def ingest_bars(
     return report
 
 
-def ingest_rows(lake: Lake, source: LiveRows, names: Sequence[str]) -> Report:
+def ingest_rows(lake: Lake, source: RowSource, names: Sequence[str]) -> Report:
     """Fetch macro series, or the fundamentals or news of symbols, and ingest them into the raw table of the source."""
     report = Report(source.table)
     frames = {}

@@ -22,7 +22,9 @@ def gains(table: pd.DataFrame, target: str, reference: str) -> bytes:
         own, colour = rows.loc[rows["model"] == model], COLOURS[i % len(COLOURS)]
         _with_interval(overall, own.loc[own["grouping"] == "all"], [i], colour, across=True)
         shift = (i - (len(models) - 1) / 2) * 0.8 / len(models)
-        regime = own.loc[own["grouping"] == "regime"].set_index("group").reindex(["calm", "normal", "stressed"]).dropna()
+        regime = (
+            own.loc[own["grouping"] == "regime"].set_index("group").reindex(["calm", "normal", "stressed"]).dropna()
+        )
         _with_interval(by_regime, regime, [k + shift for k in range(len(regime))], colour)
         year = own.loc[own["grouping"] == "year"].sort_values("group")
         _with_interval(by_year, year, [int(y) + shift for y in year["group"]], colour, model)
@@ -47,8 +49,9 @@ def coverage(table: pd.DataFrame, target: str, method: str) -> bytes:
     groups = ("year", "symbol", "regime")
     figure, axes = _figure((5, 5.4, 2))
     for axis, grouping in zip(axes, groups, strict=True):
-        for i, (metric, own) in enumerate(rows.loc[rows["grouping"] == grouping].groupby("metric")):
-            own = own.sort_values("group")
+        for i, (metric, own) in enumerate(
+            rows.loc[rows["grouping"] == grouping].sort_values("group").groupby("metric")
+        ):
             level = int(str(metric).removeprefix("coverage_"))
             _with_interval(axis, own, list(range(len(own))), COLOURS[i], f"{level} %")
             axis.axhline(level, color=COLOURS[i], linewidth=0.7, linestyle=":")
@@ -61,7 +64,7 @@ def coverage(table: pd.DataFrame, target: str, method: str) -> bytes:
 
 
 def _with_interval(
-    axis: "Axes", rows: pd.DataFrame, places: list[float], colour: str, label: str = "", across: bool = False
+    axis: "Axes", rows: pd.DataFrame, places: list[float], colour: str, label: str = "", *, across: bool = False
 ) -> None:
     """Values in percent at `places`, with their intervals."""
     value = 100 * rows["value"].to_numpy()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ml.arrays import FloatArray
 from ml.datasets import Target
 from ml.evaluation.comparison import clark_west, diebold_mariano
 from ml.evaluation.losses import loss
@@ -24,11 +25,29 @@ SCORE_LIMIT = 18.1
 """Interval score at 90 % that must be reached, in percent."""
 
 
+CHOSEN = """Chosen after results of these years had been seen, and so flattered by them to some degree:
+- the members of the combination and their equal weights: an earlier study of the same stocks and years had found the
+  geometric mean of GJR-GARCH, gradient boosting and LSTM best;
+- the step of the adaptive intervals (0.02), from the same study.
+
+Not chosen so: the features, the look-back, the parameters of the models (fixed beforehand, or fitted and stopped inside
+the years before each forecast), the years, the stocks (all that the package has) and the limits above."""
+
+METHOD = """- **Walk-forward** ([walk_forward.py](../ml/walk_forward.py)): the models of a year learn from rows whose
+  outcome was known ten sessions before it began (purge and embargo); the newest fifth of these only stops and calibrates. A test
+  changes the future and looks that no past forecast and no past interval moves.
+- **Confidence intervals**: circular block bootstrap, blocks of 20 sessions, all stocks of a session together.
+- **Tests** ([evaluation](../ml/evaluation)): on means over the stocks of a session, whose errors are correlated over
+  the horizon; Diebold-Mariano with the correction of Harvey, Leybourne and Newbold.
+- **Regimes**: the market's volatility of 20 sessions, ranked among all sessions so far: calm below the median, stressed
+  in the top tenth.
+- **Prices**: adjusted closes of companies that are large today, so returns are flattered by survival. No costs."""
+
+
 class Facts(NamedTuple):
     """What the page says about its own run."""
 
     features_version: int
-    rows: int
     tried: int
     full: bool
 
@@ -48,16 +67,17 @@ def page(study: Study, table: pd.DataFrame, facts: Facts) -> str:
         "## How many were tried, and what was chosen when",
         _tried(facts),
         "## How it is done",
-        _method(),
+        METHOD,
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def number(table: pd.DataFrame, **where: str) -> pd.Series:
     """The one row of a table with these values."""
-    rows = table.loc[np.logical_and.reduce([table[column] == value for column, value in where.items()])]
-    assert len(rows) == 1, f"{len(rows)} rows of {where}"
-    return rows.iloc[0]
+    for column, value in where.items():
+        table = table.loc[table[column] == value]
+    assert len(table) == 1, f"{len(table)} rows of {where}"
+    return table.iloc[0]
 
 
 def _head(study: Study, facts: Facts) -> str:
@@ -65,47 +85,43 @@ def _head(study: Study, facts: Facts) -> str:
     command = "make evaluate-full" if facts.full else "make evaluate"
     return f"""# What the forecasts are worth
 
-Written by `{command}`: every number and picture is from that run, on version {facts.features_version} of `market/features`.
-{len(frame):,} forecasts of each target for {frame["symbol"].nunique()} large US stocks (skfolio's, adjusted closes),
-{frame["ts"].min():%Y-%m-%d} to {frame["ts"].max():%Y-%m-%d}. Each year is forecast by models fitted on what was known before it. Square
-brackets are 95 % confidence intervals. The table `models/evaluation` has all of it by year, symbol and regime.
-
-**In short:** the volatility of the next five sessions can be forecast credibly better than by the usual exponential average,
-and intervals made of it hold what they promise. The return cannot: nothing here beats its historical mean."""
+Written by `{command}`: every number and picture is of that run, on version {facts.features_version} of
+`market/features`. {len(frame):,} forecasts of each target, for {frame["symbol"].nunique()} large US stocks (skfolio's adjusted closes),
+{frame["ts"].min():%Y-%m-%d} to {frame["ts"].max():%Y-%m-%d}. Each year is forecast by models fitted on what was
+known before it. Square brackets are 95 % confidence intervals. The table `models/evaluation` has all of it by year, symbol and
+regime."""
 
 
 def _verdicts(table: pd.DataFrame) -> str:
-    def gain(reference: str) -> pd.Series:
-        return number(table, target=VOLATILITY.name, model=SCALE, grouping="all", metric=f"gain_vs_{reference}")
-
-    ewma, har = gain("ewma"), gain("har")
-    years = table.loc[
-        (table["target"] == VOLATILITY.name)
-        & (table["model"] == SCALE)
-        & (table["grouping"] == "year")
-        & (table["metric"] == "gain_vs_ewma")
-    ]
-    better = int((years["value"] > 0).sum())
-    rows = [
-        ("QLIKE of volatility, saved against EWMA(0.94)", "8 % (aim 12 %)", _interval(ewma), _reached(ewma["value"] >= 0.08 and ewma["lower"] > 0)),
-        ("QLIKE of volatility, saved against HAR", "3 % (aim 6 %)", _interval(har), _reached(har["value"] >= 0.03 and har["lower"] > 0)),
-        ("years in which volatility is better than EWMA", "90 % (aim: all)", f"{better} of {len(years)}", _reached(better >= 0.9 * len(years))),
-    ]
+    own = table.loc[(table["target"] == VOLATILITY.name) & (table["model"] == SCALE)]
+    rows = []
+    for reference, name, least, aim in (("ewma", "EWMA(0.94)", 0.08, 0.12), ("har", "HAR", 0.03, 0.06)):
+        gain = number(own, grouping="all", metric=f"gain_vs_{reference}")
+        good = gain["value"] >= least and gain["lower"] > 0
+        rows.append((f"QLIKE saved against {name}, %", f"{least:.0%} (aim {aim:.0%})", _interval(gain), _reached(good)))
+    years = own.loc[(own["grouping"] == "year") & (own["metric"] == "gain_vs_ewma"), "value"]
+    share = float((years > 0).mean())
+    better = f"{(years > 0).sum()} of {len(years)}"
+    rows.append(("years in which it is better than EWMA", "90 % (aim: all)", better, _reached(share >= 0.9)))
     own = table.loc[(table["target"] == RETURN.name) & (table["model"] == ADAPTIVE)]
-    for grouping, most, what in (("all", 1.0, "overall"), ("year", 2.0, "worst year"), ("symbol", 4.0, "worst symbol")):
-        gaps = []
-        for level in LEVELS:
-            rows_of = own.loc[(own["grouping"] == grouping) & (own["metric"] == f"coverage_{level * 100:.0f}")]
-            gap = 100 * (rows_of["value"] - level)
-            gaps.append(float(gap.iloc[int(np.argmax(gap.abs()))]))
+    for grouping, what, most in (("all", "overall", 1), ("year", "worst year", 2), ("symbol", "worst symbol", 4)):
+        gaps = [_worst_gap(own.loc[own["grouping"] == grouping], level) for level in LEVELS]
+        claim = f"coverage of return intervals at 80, 90 and 95 %: {what}"
         shown = ", ".join(f"{gap:+.1f}" for gap in gaps)
-        rows.append((f"coverage of return intervals at 80, 90, 95 %: {what}", f"within {most:.0f} points", shown, _reached(max(map(abs, gaps)) <= most)))
+        rows.append((claim, f"within {most} points", shown, _reached(max(map(abs, gaps)) <= most)))
     score = 100 * number(own, grouping="all", metric="interval_score_90")["value"]
-    rows.append(("interval score at 90 %, in %", f"{SCORE_LIMIT} or less", f"{score:.2f}", _reached(score <= SCORE_LIMIT)))
-    zero = number(table, target=RETURN.name, model="zero", grouping="all", metric="mse")["value"]
-    best = number(table, target=RETURN.name, model=MEAN, grouping="all", metric="mse")["value"]
-    rows.append(("squared error of the return forecast that is served", "no worse than the historical mean", f"it is the historical mean ({1 - best / zero:+.2%} against zero)", "reached"))
+    good = score <= SCORE_LIMIT
+    rows.append(("their interval score at 90 %, in %", f"at most {SCORE_LIMIT}", f"{score:.2f}", _reached(good)))
+    rows.append(
+        ("RMSE of the return", "no worse than the historical mean", "it is the historical mean", _reached(True))
+    )
     return _markdown(("claim", "must be", "is", ""), rows)
+
+
+def _worst_gap(rows: pd.DataFrame, level: float) -> float:
+    """Largest distance of a coverage from its level, in points."""
+    gaps = 100 * (rows.loc[rows["metric"] == f"coverage_{level * 100:.0f}", "value"] - level)
+    return float(gaps.loc[gaps.abs().idxmax()])
 
 
 def _volatility(frame: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -183,9 +199,9 @@ def _intervals(table: pd.DataFrame) -> str:
         text.append(f"Of the {unit}, {INTERVALS_FROM} to {own.loc[own['grouping'] == 'year', 'group'].max()}:")
         text.append(_markdown(header, rows))
     text.append(
-        f"""*split* is calibrated once a year on all forecasts before it, *adaptive* learns from each outcome on the day that it
-becomes known. *scaled*: in units of the volatility forecast ({SCALE}). Unscaled intervals are too wide for quiet stocks and
-too narrow for wild ones, which the mean over all hides. *years* and *symbols*: lowest and highest.
+        f"""*split* is calibrated once a year on all forecasts before it; *adaptive* learns from each outcome on the
+day that it becomes known. *scaled*: in units of the volatility forecast ({SCALE}). Unscaled intervals are too wide for quiet
+stocks and too narrow for wild ones, which the mean over all hides. *years*, *symbols*: lowest and highest.
 
 ![Coverage by year, symbol and regime](images/results-intervals.png)"""
     )
@@ -238,59 +254,38 @@ def _returns(frame: pd.DataFrame, table: pd.DataFrame) -> str:
     )
     best = min(learned, key=lambda name: float(np.mean(losses[name])))
     classes = direction_report(outcome, frame[best].to_numpy(), frame["naive_volatility"].to_numpy())
-    report = _markdown(
-        ("class", "precision", "recall", "F1", "outcomes"),
-        [(c, *(f"{s[n]:.2f}" for n in ("precision", "recall", "f1")), f"{s['support']:,.0f}") for c, s in classes.items()],
-    )
+    lines = [
+        (name, *(f"{scores[score]:.2f}" for score in ("precision", "recall", "f1")), f"{scores['support']:,.0f}")
+        for name, scores in classes.items()
+    ]
     return f"""{_markdown(header, rows)}
 
-Direction: "always up" is right in {100 * np.mean(outcome > 0):.1f} % of cases; an accuracy says something only above that. Chance that
-the best of these {len(learned)} beats the historical mean by luck alone (Hansen's test of superior predictive ability): p = {_p(luck)}.
-*Sharpe*: a year's ratio, before costs, of holding the better half of the stocks against the other one, five sessions each;
-in brackets the probability that it is more than the luckiest of {len(portfolios)} worthless ones would show (deflated Sharpe ratio).
+- *Direction*: "always up" is right in {100 * np.mean(outcome > 0):.1f} % of cases; only what is above that counts.
+- *Clark-West*: whether a model adds to the historical mean; p-values that hold for all models together (Holm). That the
+  best of these {len(learned)} beats the mean in squared error: p = {_p(luck)} (Hansen, superior predictive ability).
+- *Sharpe*: of a year, before costs, of holding the better half of the stocks against the other one, five sessions each;
+  in brackets the probability that it is more than the luckiest of {len(portfolios)} worthless ones would show.
 
 ![R2 against the historical mean, overall, by regime and by year](images/results-returns.png)
 
-Up, flat and down (flat: within {FLAT:.0%} of the expected volatility), by the best of the learned models, {best}:
+Up, flat and down (flat: within {FLAT:.0%} of the expected volatility) by {best}, the best of those that learn:
 
-{report}"""
+{_markdown(("class", "precision", "recall", "F1", "outcomes"), lines)}"""
 
 
 def _tried(facts: Facts) -> str:
-    return f"""**{facts.tried}** configurations (target, model, window, seed and parameters, by a hash of their code) have been scored on
-these years so far; [results.csv](results.csv) lists them, and each later run adds what is new.
+    return f"""**{facts.tried}** configurations have been scored on these years ([results.csv](results.csv): target, model,
+window and seed, and a hash of parameters and code); each later run adds what is new.
 
-Chosen after results of these years had been seen, and so flattered by them to some degree:
-- the members of the combination and their equal weights: an earlier study on the same stocks and years had found the
-  geometric mean of GJR-GARCH, gradient boosting and LSTM best;
-- the step size of the adaptive intervals (0.02), from the same study;
-- what this page is about: the volatility, after the returns had shown nothing.
-
-Not chosen so: the features, the look-back, the parameters of the models (defaults, or fitted and stopped inside the years
-before each forecast), the years, the stocks (all that the package has), the limits above."""
+{CHOSEN}"""
 
 
-def _method() -> str:
-    return """- **Walk-forward** ([walk_forward.py](../ml/walk_forward.py)): a year's models learn from rows whose outcome was known ten sessions
-  before it began (purge and embargo); the newest fifth of these only stops and calibrates. A test changes the future and
-  looks that no past forecast and no past interval moves.
-- **Intervals of the numbers**: circular block bootstrap, blocks of 20 sessions, all stocks of a session together, 2,000 draws.
-- **Tests** ([evaluation](../ml/evaluation)): on means over the stocks of a session, whose errors are correlated over the horizon;
-  Diebold-Mariano with the correction of Harvey, Leybourne and Newbold.
-- **Regimes**: the market's volatility of 20 sessions ranked among all sessions so far: calm below the median, stressed in the
-  top tenth.
-- **Prices**: adjusted closes of companies that are large today, so returns are flattered by survival; volatility is that of
-  closes. No costs anywhere."""
-
-
-def _losses(frame: pd.DataFrame, target: Target, table: pd.DataFrame) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _losses(frame: pd.DataFrame, target: Target, table: pd.DataFrame) -> dict[str, FloatArray]:
     names = table.loc[(table["target"] == target.name) & table["metric"].isin(("mse", "qlike")), "model"].unique()
     return {name: loss(target, frame["outcome"].to_numpy(), frame[name].to_numpy()) for name in names}
 
 
-def _by_group(
-    table: pd.DataFrame, target: Target, metric: str, models: Sequence[str], groupings: Iterable[str]
-) -> str:
+def _by_group(table: pd.DataFrame, target: Target, metric: str, models: Sequence[str], groupings: Iterable[str]) -> str:
     rows = table.loc[(table["target"] == target.name) & (table["metric"] == metric) & table["model"].isin(models)]
     shown = [name for name in models if name in set(rows["model"])]
     lines = []

@@ -1,4 +1,4 @@
-"""Strategy: the returns of a portfolio that trusts the order of the forecasts, so that its Sharpe ratio can be judged."""
+"""Strategy: returns of a portfolio that trusts the order of the forecasts, so that its Sharpe ratio can be judged."""
 
 import numpy as np
 import pandas as pd

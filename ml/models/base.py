@@ -52,11 +52,11 @@ class ScaledForecaster(Forecaster):
 
     With s = EWMA volatility over the horizon, a return y is learned as u = y / s and forecast as s * u; a volatility is
     learned as u = log(y / s) and forecast as b * s * exp(u). The factor b makes the forecast unbiased for the variance
-    on validation data, which minimises QLIKE (exp of a mean logarithm is too low).
+    on the data it was fitted with, which minimises QLIKE (exp of a mean logarithm is too low).
     """
 
     learned = True
-    inputs = FEATURES
+    inputs: tuple[str, ...] = FEATURES
     _bias = 1.0
 
     @abstractmethod
@@ -72,10 +72,11 @@ class ScaledForecaster(Forecaster):
         """Write the dimensionless forecast [N, 1] into the graph; the name of its tensor."""
 
     def fit(self, train: Sample, validation: Sample) -> Self:
-        """Learn, then correct the bias of a volatility on validation data."""
+        """Learn, then correct the bias of a volatility."""
         self._fit(self._encode(train), self._encode(validation))
         if self.target.kind == "volatility":
-            self._bias = float(np.sqrt(np.mean((validation.outcome / self.predict(validation.windows)) ** 2)))
+            ratios = [sample.outcome / self.predict(sample.windows) for sample in (train, validation)]
+            self._bias = float(np.sqrt(np.mean(np.concatenate(ratios) ** 2)))
         return self
 
     def predict(self, windows: Windows) -> FloatArray:

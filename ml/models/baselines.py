@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from ml.arrays import FloatArray, Windows
-from ml.datasets import NAIVE_VOLATILITY, VOLATILITY_FLOOR
+from ml.contract import NAIVE_VOLATILITY, VOLATILITY_FLOOR
 from ml.models.base import Forecaster, Sample
 from ml.models.graph import Graph
 
@@ -44,6 +44,28 @@ class Zero(HistoricalMean):
     def fit(self, train: Sample, validation: Sample) -> Self:
         """There is nothing to learn."""
         return self
+
+
+class LastValue(Forecaster):
+    """The next return is the one just seen: a drunkard's trend."""
+
+    name = "last_value"
+    learned = False
+    inputs = ("log_return_5",)
+    lookback = 1
+
+    def fit(self, train: Sample, validation: Sample) -> Self:
+        """There is nothing to learn."""
+        return self
+
+    def predict(self, windows: Windows) -> FloatArray:
+        """Return over the last five sessions."""
+        return windows[:, -1, 0].astype(np.float64)
+
+    def export(self) -> bytes:
+        """The input as it is."""
+        graph = Graph(self.lookback, len(self.inputs))
+        return graph.build(graph.last_step(0))
 
 
 class EwmaVolatility(Forecaster):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ml.arrays import FloatArray, Windows
 from ml.models.base import Sample, ScaledForecaster
-from ml.models.graph import DOUBLE, FLOAT, ML_OPSET, OPSET, Graph
+from ml.models.graph import Graph
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -40,14 +40,4 @@ class Boosting(ScaledForecaster):
         return np.asarray(self._model.predict(windows[:, -1]))
 
     def _export(self, graph: Graph) -> str:
-        from skl2onnx import to_onnx
-        from skl2onnx.common.data_types import DoubleTensorType
-
-        # scikit-learn splits at float64 thresholds; rounded to float32 a few rows would fall on the other side.
-        trees = to_onnx(
-            self._model,
-            initial_types=[("X", DoubleTensorType([None, len(self.inputs)]))],
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-        )
-        output = graph.splice(trees, graph.add("Cast", graph.last_step(), to=DOUBLE))
-        return graph.add("Cast", output, to=FLOAT)
+        return graph.regressor(self._model)

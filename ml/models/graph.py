@@ -49,6 +49,21 @@ class Graph:
         self._constants.extend(inner.initializer)
         return str(inner.output[0].name)
 
+    def regressor(self, fitted: Any) -> str:
+        """The forecast [N, 1] of a fitted scikit-learn regressor from the inputs of the newest session.
+
+        In float64: scikit-learn splits at float64 thresholds, and rounded a few rows would fall on the other side.
+        """
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import DoubleTensorType
+
+        model = to_onnx(
+            fitted,
+            initial_types=[("X", DoubleTensorType([None, self._inputs]))],
+            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+        )
+        return self.add("Cast", self.splice(model, self.add("Cast", self.last_step(), to=DOUBLE)), to=FLOAT)
+
     def last_step(self, column: int | None = None) -> str:
         """Inputs of the newest session [N, inputs], or one of them [N, 1]."""
         step = self.add("Gather", "window", self.constant(self._lookback - 1, np.int64), axis=1)

@@ -9,7 +9,7 @@ from serving import problems
 from serving.dependencies import SnapshotDep
 from serving.routes.responses import INVALID, NOT_FOUND, NOT_READY
 from serving.schemas import Prediction, Predictions, PredictionsQuery, Symbols, SymbolSummary
-from serving.state import Snapshot
+from serving.snapshot import Snapshot
 
 router = APIRouter(prefix="/v1", tags=["forecasts"])
 
@@ -62,5 +62,5 @@ def _documents(snapshot: Snapshot, symbols: Sequence[str]) -> list[bytes]:
         document = snapshot.document(symbol)
         if document is None:
             raise problems.unknown_symbol(symbol, snapshot.predictions)
-        documents.append(document)
+        documents.append(document.body)
     return documents

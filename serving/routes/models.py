@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 
 from serving.dependencies import SnapshotDep
+from serving.registry import CHALLENGER, CHAMPION
 from serving.routes.responses import NOT_READY
-from serving.schemas import ChampionVersion, RegisteredModel, RegisteredModels
+from serving.schemas import AliasedVersion, RegisteredModel, RegisteredModels
+from serving.snapshot import Snapshot
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -17,10 +19,17 @@ async def list_models(snapshot: SnapshotDep) -> RegisteredModels:
         models=[
             RegisteredModel(
                 name=name,
-                champion=ChampionVersion.model_validate(champion) if champion else None,
+                champion=_alias(snapshot, name, CHAMPION),
+                challenger=_alias(snapshot, name, CHALLENGER),
+                challenger_share=snapshot.models[name].challenger_share if name in snapshot.models else None,
                 serving=sorted(served.get(name, ())),
             )
-            for name in sorted({*snapshot.champions, *served})
-            for champion in [snapshot.champions.get(name)]
+            for name in sorted({*snapshot.models, *served})
         ]
     )
+
+
+def _alias(snapshot: Snapshot, name: str, alias: str) -> AliasedVersion | None:
+    model = snapshot.models.get(name)
+    version = model.aliases.get(alias) if model else None
+    return AliasedVersion.model_validate(version) if version else None

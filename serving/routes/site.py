@@ -23,7 +23,7 @@ async def landing(state: StateDep, settings: SettingsDep, base: BaseDep) -> HTML
             f"the newest after the session of {snapshot.as_of:%Y-%m-%d}."
         )
         symbol = next(name for name, found in snapshot.predictions.items() if found.as_of == snapshot.as_of)
-    dagster_url = f"http://{settings.host}:{settings.dagster_port}/asset-groups"
+    dagster_url = f"http://{settings.ui_host}:{settings.dagster_port}/asset-groups"
     return HTMLResponse(pages.landing(base, dagster_url, status, symbol))
 
 

@@ -19,12 +19,13 @@ dated as (
         value,
         case
             when released_at is not null then released_at + interval 1 day
-            when version > 1 or source <> 'bcrp' then ingested_at
-            when series like '%D' then least(ts + interval 7 day, ingested_at)
-            when series like '%M' then least(ts + interval 80 day, ingested_at)
-            when series like '%Q' then least(ts + interval 160 day, ingested_at)
+            when version > 1 then ingested_at
+            {%- for columns in var('macro_series').values() %}{% for of in columns.values() | sum(start=[]) %}
+            when series = '{{ of.series }}' then least(ts + interval {{ of.delay }} day, ingested_at)
+            {%- endfor %}{% endfor %}
             else ingested_at
         end as known_at,
+        released_at is not null as is_dated,
         ingested_at,
         batch_id
     from versions
@@ -39,7 +40,9 @@ named as (
 
     {%- for country, columns in var('macro_series').items() %}
     {%- set is_last_country = loop.last %}
-    {%- for name, of in columns.items() %}
+    {%- for name, measures in columns.items() %}
+    {%- set is_last_name = loop.last %}
+    {%- for of in measures %}
     select
         '{{ country }}' as country,
         '{{ name }}' as name,
@@ -48,9 +51,21 @@ named as (
         dated.*
     from dated
     where series = '{{ of.series }}'
-    {{ 'union all' if not (loop.last and is_last_country) }}
+    {{ 'union all' if not (loop.last and is_last_name and is_last_country) }}
     {%- endfor %}
     {%- endfor %}
+    {%- endfor %}
+
+),
+
+-- What nobody has dated, as it ships with a package, counts until the first release of a source that dates its values.
+counted as (
+
+    select *
+    from named
+    qualify
+        is_dated
+        or coalesce(known_at < min(case when is_dated then known_at end) over (partition by country, name), true)
 
 ),
 
@@ -58,7 +73,7 @@ named as (
 newest as (
 
     select *
-    from named
+    from counted
     qualify
         period = max(period) over (partition by country, name order by known_at)
         and row_number() over (
@@ -78,7 +93,7 @@ measured as (
         newest.known_at,
         case when newest.is_level then newest.value / earlier.value - 1 else newest.value / 100 end as value
     from newest
-    left join named as earlier
+    left join counted as earlier
         on newest.country = earlier.country
         and newest.name = earlier.name
         and newest.is_level
