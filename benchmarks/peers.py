@@ -1,13 +1,14 @@
 """What others would write for `market/indicators`: a TA-Lib loop, pandas and polars, from the same bars.
 
 Each is given the bars sorted by symbol and time, with the return of the market index beside them, and writes its table
-with a plain `write_deltalake`. They are written to be fast; definitions and seeds are those of TA-Lib.
+with a plain `write_deltalake`, then once more as the lake writes. Definitions and seeds are those of TA-Lib.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,110 +110,125 @@ def _of_talib(bars: Columns) -> Columns:
 
 
 def pandas_groupby(bars: pa.Table) -> pa.Table:
-    """pandas, group by group."""
+    """pandas, as its users write it: column by column `groupby("symbol")` with `rolling`, `ewm`, `shift`, `cumsum`."""
     frame = bars.select(["symbol", *BARS]).to_pandas()
-    parts = [_of_pandas(rows) for _, rows in frame.groupby("symbol", sort=False)]
-    results = pd.concat(parts, ignore_index=True)
-    return _with_key(bars, {name: results[name].to_numpy() for name in results})
+    results = _of_pandas(frame, frame["symbol"])
+    return _with_key(bars, {name: column.to_numpy() for name, column in results.items()})
 
 
-def _of_pandas(bars: pd.DataFrame) -> pd.DataFrame:
-    bars = bars.reset_index(drop=True)
+def _of_pandas(bars: pd.DataFrame, symbol: pd.Series) -> dict[str, pd.Series]:
     opens, high, low, close, volume, index = (bars[name] for name in BARS)
+    number = bars.groupby(symbol, sort=False).cumcount()
 
-    def recursive(values: pd.Series, alpha: float, at: int, seed: float) -> pd.Series:
-        seeded = values.where(values.index > at)
-        seeded[at] = seed
-        return seeded.ewm(alpha=alpha, adjust=False).mean()
+    def by(values: pd.Series) -> Any:
+        return values.groupby(symbol, sort=False)
+
+    def rolling(values: pd.Series, n: int) -> Any:
+        return by(values).rolling(n)
+
+    def mean(values: pd.Series, n: int) -> pd.Series:
+        return rolling(values, n).mean().droplevel(0)
+
+    def total(values: pd.Series, n: int) -> pd.Series:
+        return rolling(values, n).sum().droplevel(0)
+
+    def std(values: pd.Series, n: int, ddof: int = 1) -> pd.Series:
+        return rolling(values, n).std(ddof=ddof).droplevel(0)
+
+    def top(values: pd.Series, n: int) -> pd.Series:
+        return rolling(values, n).max().droplevel(0)
+
+    def bottom(values: pd.Series, n: int) -> pd.Series:
+        return rolling(values, n).min().droplevel(0)
+
+    def recursive(values: pd.Series, alpha: float, at: int, seed: pd.Series) -> pd.Series:
+        seeded = values.where(number > at, seed.where(number == at))
+        return by(seeded).ewm(alpha=alpha, adjust=False).mean().droplevel(0)
 
     def ema(values: pd.Series, n: int, at: int | None = None) -> pd.Series:
-        at = n - 1 if at is None else at
-        return recursive(values, 2 / (n + 1), at, values[at - n + 1 : at + 1].mean())
+        return recursive(values, 2 / (n + 1), n - 1 if at is None else at, mean(values, n))
 
     def wilder(values: pd.Series, n: int, at: int) -> pd.Series:
-        return recursive(values, 1 / n, at, values[at - n + 1 : at + 1].mean())
+        return recursive(values, 1 / n, at, mean(values, n))
 
     def directed(values: pd.Series, n: int = 14) -> pd.Series:
-        return recursive(n * values, 1 / n, n - 1, values[1:n].sum()).where(values.index >= n)
+        return recursive(n * values, 1 / n, n - 1, total(values, n - 1)).where(number >= n)
 
-    change, before = close.diff(), close.shift()
-    returns = {n: np.log(close / close.shift(n)) for n in (1, 5, 20)}
+    change, before = by(close).diff(), by(close).shift()
+    returns = {n: np.log(close / by(close).shift(n)) for n in (1, 5, 20)}
     true_range = pd.concat([high - low, (high - before).abs(), (low - before).abs()], axis=1).max(axis=1)
-    true_range[0] = np.nan
-    ema_12, ema_20, ema_26 = ema(close, 12, 25), ema(close, 20), ema(close, 26)
-    macd = ema_12 - ema_26
+    true_range = true_range.where(number > 0)
+    ema_20, ema_26 = ema(close, 20), ema(close, 26)
+    macd = ema(close, 12, 25) - ema_26
     signal = ema(macd, 9, 33)
     gain, loss = wilder(change.clip(lower=0), 14, 14), wilder(-change.clip(upper=0), 14, 14)
-    top, bottom = high.rolling(14).max(), low.rolling(14).min()
-    stoch_k = 100 * (close - bottom) / (top - bottom)
+    highest, lowest = top(high, 14), bottom(low, 14)
+    stoch_k = 100 * (close - lowest) / (highest - lowest)
     typical = (high + low + close) / 3
-    mean_typical, absolute = typical.rolling(20).mean(), 0.0
-    for lag in range(20):
-        absolute = absolute + (typical.shift(lag) - mean_typical).abs()
-    up, down = high.diff(), -low.diff()
+    mean_typical = mean(typical, 20)
+    absolute = sum((by(typical).shift(lag) - mean_typical).abs() for lag in range(20))
+    up, down = by(high).diff(), -by(low).diff()
     ranges = directed(true_range)
     plus = 100 * directed(up.where((up > down) & (up > 0), 0.0)) / ranges
     minus = 100 * directed(down.where((down > up) & (down > 0), 0.0)) / ranges
-    middle, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
+    middle, deviation = mean(close, 20), std(close, 20, ddof=0)
     upper, lower = middle + 2 * deviation, middle - 2 * deviation
-    atr_10, atr_14 = wilder(true_range, 10, 10), wilder(true_range, 14, 14)
-    flow, rising = typical * volume, typical.diff()
-    positive, negative = flow.where(rising > 0, 0.0), flow.where(rising < 0, 0.0)
-    positive[0] = negative[0] = np.nan
-    inflow, outflow = positive.rolling(14).sum(), negative.rolling(14).sum()
+    atr_14 = wilder(true_range, 14, 14)
+    band = 2 * wilder(true_range, 10, 10)
+    flow, rising = typical * volume, by(typical).diff()
+    inflow = total(flow.where(rising > 0, 0.0).where(number > 0), 14)
+    outflow = total(flow.where(rising < 0, 0.0).where(number > 0), 14)
     span, body = np.log(high / low) ** 2, np.log(close / opens) ** 2
-    weights = np.arange(1, 21) / 210
-    wma = np.full(len(close), np.nan)
-    wma[19:] = np.convolve(close, weights[::-1], "valid")
-    scale, market = np.sqrt(YEAR), returns[1].rolling(60)
-    return pd.DataFrame(
-        {
-            **{f"sma_{n}": close.rolling(n).mean() for n in (5, 10, 50, 100, 200)},
-            "sma_20": middle,
-            **{f"ema_{n}": ema(close, n) for n in (5, 10, 12, 50, 200)},
-            "ema_20": ema_20,
-            "ema_26": ema_26,
-            "wma_20": wma,
-            "macd": macd.where(signal.notna()),
-            "macd_signal": signal,
-            "macd_hist": macd - signal,
-            "rsi_14": 100 * gain / (gain + loss),
-            "stoch_k_14": stoch_k.where(close.index >= 15),
-            "stoch_d_3": stoch_k.rolling(3).mean(),
-            "williams_r_14": -100 * (top - close) / (top - bottom),
-            "cci_20": (typical - mean_typical) / (0.015 * absolute / 20),
-            **{f"roc_{n}": 100 * (close / close.shift(n) - 1) for n in (5, 10, 20)},
-            "momentum_10": close - close.shift(10),
-            "adx_14": wilder(100 * (plus - minus).abs() / (plus + minus), 14, 27),
-            "plus_di_14": plus,
-            "minus_di_14": minus,
-            "bb_middle_20": middle,
-            "bb_upper_20": upper,
-            "bb_lower_20": lower,
-            "bb_percent_b_20": (close - lower) / (upper - lower),
-            "bb_bandwidth_20": (upper - lower) / middle,
-            "atr_14": atr_14,
-            "natr_14": 100 * atr_14 / close,
-            "true_range": true_range,
-            "keltner_upper_20": ema_20 + 2 * atr_10,
-            "keltner_lower_20": ema_20 - 2 * atr_10,
-            "donchian_upper_20": high.rolling(20).max(),
-            "donchian_lower_20": low.rolling(20).min(),
-            "obv": (np.sign(change).fillna(1.0) * volume).cumsum(),
-            "vwap_20": flow.rolling(20).sum() / volume.rolling(20).sum(),
-            "mfi_14": 100 * inflow / (inflow + outflow),
-            "adl": ((2 * close - high - low) / (high - low) * volume).cumsum(),
-            **{f"log_return_{n}": returns[n] for n in (1, 5, 20)},
-            **{f"realized_vol_{n}": returns[1].rolling(n).std() * scale for n in (5, 20, 60)},
-            "parkinson_vol_20": np.sqrt(span.rolling(20).mean() / (4 * np.log(2))) * scale,
-            "garman_klass_vol_20": np.sqrt((0.5 * span - (2 * np.log(2) - 1) * body).rolling(20).mean()) * scale,
-            "drawdown": close / close.cummax() - 1,
-            "price_zscore_20": (close - middle) / close.rolling(20).std(),
-            "volume_zscore_20": (volume - volume.rolling(20).mean()) / volume.rolling(20).std(),
-            "beta_60": market.cov(index) / index.rolling(60).var(),
-            "corr_60": market.corr(index),
-        }
-    )
+    scale = np.sqrt(YEAR)
+    own, own_mean, index_mean = returns[1], mean(returns[1], 60), mean(index, 60)
+    covariance = (mean(own * index, 60) - own_mean * index_mean) * 60 / 59
+    index_deviation = std(index, 60)
+    return {
+        **{f"sma_{n}": mean(close, n) for n in (5, 10, 50, 100, 200)},
+        "sma_20": middle,
+        **{f"ema_{n}": ema(close, n) for n in (5, 10, 12, 50, 200)},
+        "ema_20": ema_20,
+        "ema_26": ema_26,
+        "wma_20": sum((20 - lag) / 210 * by(close).shift(lag) for lag in range(20)),
+        "macd": macd.where(signal.notna()),
+        "macd_signal": signal,
+        "macd_hist": macd - signal,
+        "rsi_14": 100 * gain / (gain + loss),
+        "stoch_k_14": stoch_k.where(number >= 15),
+        "stoch_d_3": mean(stoch_k, 3),
+        "williams_r_14": -100 * (highest - close) / (highest - lowest),
+        "cci_20": (typical - mean_typical) / (0.015 * absolute / 20),
+        **{f"roc_{n}": 100 * (close / by(close).shift(n) - 1) for n in (5, 10, 20)},
+        "momentum_10": by(close).diff(10),
+        "adx_14": wilder(100 * (plus - minus).abs() / (plus + minus), 14, 27),
+        "plus_di_14": plus,
+        "minus_di_14": minus,
+        "bb_middle_20": middle,
+        "bb_upper_20": upper,
+        "bb_lower_20": lower,
+        "bb_percent_b_20": (close - lower) / (upper - lower),
+        "bb_bandwidth_20": (upper - lower) / middle,
+        "atr_14": atr_14,
+        "natr_14": 100 * atr_14 / close,
+        "true_range": true_range,
+        "keltner_upper_20": ema_20 + band,
+        "keltner_lower_20": ema_20 - band,
+        "donchian_upper_20": top(high, 20),
+        "donchian_lower_20": bottom(low, 20),
+        "obv": by(np.sign(change).fillna(1.0) * volume).cumsum(),
+        "vwap_20": total(flow, 20) / total(volume, 20),
+        "mfi_14": 100 * inflow / (inflow + outflow),
+        "adl": by((2 * close - high - low) / (high - low) * volume).cumsum(),
+        **{f"log_return_{n}": returns[n] for n in (1, 5, 20)},
+        **{f"realized_vol_{n}": std(own, n) * scale for n in (5, 20, 60)},
+        "parkinson_vol_20": np.sqrt(mean(span, 20) / (4 * np.log(2))) * scale,
+        "garman_klass_vol_20": np.sqrt(mean(0.5 * span - (2 * np.log(2) - 1) * body, 20)) * scale,
+        "drawdown": close / by(close).cummax() - 1,
+        "price_zscore_20": (close - middle) / std(close, 20),
+        "volume_zscore_20": (volume - mean(volume, 20)) / std(volume, 20),
+        "beta_60": covariance / index_deviation**2,
+        "corr_60": covariance / (std(own, 60) * index_deviation),
+    }
 
 
 def polars_over(bars: pa.Table) -> pa.Table:
@@ -389,7 +405,7 @@ PEERS: dict[str, Callable[[pa.Table], pa.Table]] = {
 
 
 def main() -> None:
-    """Read, compute and write as the peer that is named; prints the seconds of each."""
+    """Read, compute and write as the peer that is named, then write as the lake does; prints the seconds of each."""
     name, uri, destination = sys.argv[1:]
     clock = [time.perf_counter()]
     bars = bars_of(Lake(uri))
@@ -397,6 +413,8 @@ def main() -> None:
     table = PEERS[name](bars)
     clock.append(time.perf_counter())
     write_deltalake(destination, table, partition_by=["year"], mode="overwrite")
+    clock.append(time.perf_counter())
+    Lake(destination).replace("as/ours", table, partition_by=["year"])
     clock.append(time.perf_counter())
     print(json.dumps(np.diff(clock).tolist()))
 

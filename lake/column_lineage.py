@@ -56,7 +56,7 @@ def _plain(query: exp.Expr) -> exp.Expr:
         body, arguments = applied.expression.this, applied.expression.expressions
         if isinstance(body, exp.Dot):  # list_transform(series, lambda bar: bar.close)
             applied.replace(exp.column(body.expression))
-        elif len(arguments) == 2:  # list_transform(ts, lambda entry, i: high[i] - low[i])
+        elif len(arguments) == 2 or isinstance(applied.this, exp.GenerateSeries):  # lambda i: high[i] - low[i]
             applied.replace(body)
     for column in query.find_all(exp.Column):
         flag = column.find_ancestor(exp.Alias, exp.Select)

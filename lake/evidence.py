@@ -88,16 +88,21 @@ def trace(lake: Lake, id: str, version: RegisteredVersion | None, onnx: bytes | 
     forecast = find_forecast(lake, id)
     forecast["lake_versions"] = json.loads(forecast["lake_versions"])
     links = [_made(lake, forecast), _model(forecast, version, onnx)]
+    inputs: dict[str, list[float]] = {}
     for table, number in forecast["lake_versions"].items():
-        links.append(link := Link(f"Features: {table}, version {number}"))
+        links.append(link := Link(f"Inputs: {table}, version {number}"))
         try:
-            _check_features(link, lake.select(table, _window(forecast, version), number), forecast, onnx)
+            inputs |= _check_inputs(link, _given(lake, table, number, forecast, version), forecast)
         except (DeltaError, OSError) as error:
             link.broken.append(f"this version cannot be read any more ({str(error).splitlines()[0][:200]})")
+        if not table.startswith("market/"):
+            continue
         builds, raw = _builds(lake, table, number)
         links += builds
         if BARS in raw:
             links += _raw(lake, forecast, raw[BARS])
+    if version and onnx is not None:
+        _check_mean(links[1], inputs, forecast, version, onnx)
     broken = [f"{link.title}: {problem}" for link in links for problem in link.broken]
     return {"forecast": forecast, "links": [asdict(link) for link in links], "broken": broken}
 
@@ -154,38 +159,60 @@ def _model(forecast: Mapping[str, Any], version: RegisteredVersion | None, onnx:
     return link
 
 
-def _window(forecast: Mapping[str, Any], version: RegisteredVersion | None) -> str:
-    """SQL of the rows that the model was given, the newest first: time, last price and its inputs."""
-    tags = version.tags if version else {}
-    inputs = "".join(f', "{name}"' for name in json.loads(tags.get("features", "[]")))
-    return f"""
-        select arrow_cast(ts, 'Utf8') as ts, last_price as the_last_price {inputs}
+def _given(
+    lake: Lake, table: str, number: int, forecast: Mapping[str, Any], version: RegisteredVersion | None
+) -> list[dict[str, Any]]:
+    """What a table gave the model, the newest session first: `session`, `last_price` where it has it, and inputs."""
+    tags, columns = version.tags if version else {}, lake.columns(table)
+    names = [name for name in ("last_price", *json.loads(tags.get("features", "[]"))) if name in columns]
+    daily = """and "interval" = '1d'""" if "interval" in columns else ""
+    return lake.select(
+        table,
+        f"""
+        select {", ".join(["arrow_cast(ts, 'Utf8') as session", *(f'"{name}"' for name in names)])}
         from rows
-        where symbol = {literal(forecast["symbol"])} and "interval" = '1d' and ts <= {_time(forecast["as_of"])}
+        where symbol = {literal(forecast["symbol"])} {daily} and ts <= {_time(forecast["as_of"])}
         order by ts desc
         limit {tags.get("lookback", "1")}
-    """
-
-
-def _check_features(link: Link, rows: list[dict[str, Any]], forecast: Mapping[str, Any], onnx: bytes | None) -> None:
-    """Compare the rows that the model was given with the forecast, and what the model says of them now."""
-    if not rows or datetime.fromisoformat(rows[0]["ts"]) != datetime.fromisoformat(forecast["as_of"]):
-        link.broken.append(f"it has no row of {forecast['symbol']} as of {forecast['as_of']}")
-        return
-    sessions, prices, window = zip(*((ts, price, inputs) for ts, price, *inputs in map(dict.values, rows)), strict=True)
-    link.facts = {"sessions": len(rows), "first_session": sessions[-1], "inputs": list(rows[0])[2:]}
-    link.check(
-        prices[0] == forecast["last_price"],
-        "its last price is that of the forecast",
-        f"its last price is {prices[0]}, that of the forecast {forecast['last_price']}",
+        """,
+        number,
     )
-    if onnx is not None and window[0]:
-        mean = _answer(onnx, np.array(window[::-1], np.float32))
+
+
+def _check_inputs(link: Link, rows: list[dict[str, Any]], forecast: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Compare what a table gave the model with the forecast; its inputs, each from the oldest session to the newest."""
+    if not rows or datetime.fromisoformat(rows[0]["session"]) != datetime.fromisoformat(forecast["as_of"]):
+        link.broken.append(f"it has no row of {forecast['symbol']} as of {forecast['as_of']}")
+        return {}
+    inputs = {name: [row[name] for row in rows[::-1]] for name in rows[0] if name != "session"}
+    link.facts = {"sessions": len(rows), "first_session": rows[-1]["session"]}
+    if prices := inputs.pop("last_price", None):
         link.check(
-            abs(mean - forecast["mean"]) <= _SAME * abs(forecast["mean"]),
-            "the model says the same of these rows again",
-            f"of these rows the model says {mean}, and the forecast is {forecast['mean']}",
+            prices[-1] == forecast["last_price"],
+            "its last price is that of the forecast",
+            f"its last price is {prices[-1]}, that of the forecast {forecast['last_price']}",
         )
+    link.facts["inputs"] = list(inputs)
+    return inputs
+
+
+def _check_mean(
+    link: Link,
+    inputs: Mapping[str, Sequence[float]],
+    forecast: Mapping[str, Any],
+    version: RegisteredVersion,
+    onnx: bytes,
+) -> None:
+    """Compare the forecast with what the model says of its inputs now."""
+    names = json.loads(version.tags["features"])
+    if not inputs.keys() >= set(names):
+        return  # what is missing is named where it was looked for
+    mean = _answer(onnx, np.array([inputs[name] for name in names], np.float32).T)
+    link.check(
+        abs(mean - forecast["mean"]) <= _SAME * abs(forecast["mean"]),
+        "the model says the same of its inputs again",
+        f"of its inputs the model says {mean}, and the forecast is {forecast['mean']}",
+    )
 
 
 def _answer(onnx: bytes, window: np.ndarray[Any, np.dtype[np.float32]]) -> float:

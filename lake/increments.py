@@ -8,10 +8,13 @@ and the fingerprint of the SQL. Rows that follow from neither are never read.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -32,6 +35,7 @@ _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
 _PIECE_ROWS = 200_000
+_PIECES_AT_ONCE = 2  # of a full build
 _MOST_ROWS_IN_SCOPE = 2_000_000  # beyond, all is built anew
 _LISTED_SYMBOLS = 20
 _BUILT_FROM = "built_from"  # in the custom metadata of a commit
@@ -325,7 +329,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 4 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
+            {model.lookback} / 8 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)
@@ -422,20 +426,20 @@ def _write_whole(
     _list_everything(connection, model)
     connection.execute("create or replace temp table _scope as from series where false")
     state = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in model.columns.items())
-    connection.execute(f"create or replace temp view _stored_state as select {state} where false")
+    no_state = f"create or replace temp view _stored_state as select {state} where false"
+    connection.execute(no_state)
     schema = connection.execute(f"from ({model.sql}) limit 0").to_arrow_table().schema
 
-    def pieces() -> Iterator[pa.Table]:
+    def pieces() -> Iterator[Callable[[], pa.Table]]:
         for sql in _pieces(connection, model, has_state=False):
-            piece = connection.execute(sql).to_arrow_table()
-            connection.register("piece", piece)
-            _refuse_duplicates(connection, model)
-            yield piece
+            scope = connection.execute("from _scope").to_arrow_table()
+            yield partial(_piece, connection.cursor(), model, sql, scope, no_state)
 
     rows = _Counted(schema, (batch for piece in _ahead(pieces()) for batch in piece.to_batches()))
     version = stored.version if stored else None
-    if not lake.replace_at(model.table, rows.reader, version, model.partition_by, metadata):
-        return None
+    with _one_thread_each(connection):
+        if not lake.replace_at(model.table, rows.reader, version, model.partition_by, metadata):
+            return None
     return Written(next_version(stored), rows.count, 1)
 
 
@@ -457,12 +461,36 @@ def next_version(stored: Snapshot | None) -> int:
     return stored.version + 1 if stored else 0
 
 
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same tables, of which the next one is made by another thread meanwhile."""
-    with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(next, tables, None)
-        while (table := coming.result()) is not None:
-            coming = worker.submit(next, tables, None)
+@contextmanager
+def _one_thread_each(connection: DuckDBPyConnection) -> Iterator[None]:
+    """No more threads for a query than the one that asks: queries that run at once get in each other's way."""
+    (threads,) = _row(connection, "select current_setting('threads')")
+    connection.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        connection.execute(f"set threads = {threads}")
+
+
+def _piece(cursor: DuckDBPyConnection, model: Model, sql: str, scope: pa.Table, no_state: str) -> pa.Table:
+    """Rows of one piece of a full build, on a connection of its own."""
+    with cursor:
+        cursor.execute("set timezone = 'UTC'")
+        cursor.register("_scope", scope)
+        cursor.execute(no_state)
+        piece = cursor.execute(sql).to_arrow_table()
+        cursor.register("piece", piece)
+        _refuse_duplicates(cursor, model)
+    return piece
+
+
+def _ahead(computations: Iterator[Callable[[], pa.Table]]) -> Iterator[pa.Table]:
+    """The results in this order, of which other threads compute the next ones meanwhile."""
+    with ThreadPoolExecutor(_PIECES_AT_ONCE) as workers:
+        coming = deque(workers.submit(computation) for computation in islice(computations, _PIECES_AT_ONCE))
+        while coming:
+            table = coming.popleft().result()
+            coming.extend(workers.submit(computation) for computation in islice(computations, 1))
             yield table
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,28 +49,23 @@ class Lists:
         return np.cumsum(self.lengths) - self.lengths
 
     @cached_property
-    def positions(self) -> Integers:
-        """Of each number, how many of its series come before it."""
-        return np.arange(len(self.flat)) - self.of_each(self.starts)
-
-    @cached_property
     def wanted(self) -> Integers | slice:
         """Where in `flat` the rows are that are to be computed."""
-        if not self.lookback.any():
-            return slice(None)
-        return np.flatnonzero(self.positions >= self.of_each(self.lookback))
+        return self._behind(self.lookback) if self.lookback.any() else slice(None)
 
     def without_first(self, counts: Integers) -> "Lists":
         """The series without so many of their first numbers, none of them wanted."""
         if not counts.any():
             return self
-        kept = self.positions >= self.of_each(counts)
+        kept = self._behind(counts)
         missing = self.missing[kept] if len(self.missing) else self.missing
         return Lists(self.flat[kept], self.lengths - counts, self.lookback - counts, missing)
 
-    def of_each(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A value of each series, for each of its numbers."""
-        return np.repeat(values, self.lengths)
+    def _behind(self, counts: Integers) -> Integers:
+        """Where in `flat` the numbers are that have so many of their series before them."""
+        left = self.lengths - counts
+        skipped = np.cumsum(counts)
+        return np.arange(left.sum()) + np.repeat(skipped, left)
 
     def to_arrow(self, results: Floats) -> pa.ListArray:
         """Lists of the results of the wanted rows; NaN becomes null."""

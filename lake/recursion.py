@@ -5,10 +5,10 @@ before the first wanted one, everything earlier is left out of account; a series
 the piece before, gives the same bits as the series at once. Without a state (NaN) it starts at its first number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from lake.lists import Floats, Integers, Lists
@@ -47,7 +47,7 @@ def smooth(values: Lists, alpha: float, warmup: int, state: Floats) -> Floats:
         return _sum_in_order(first) / warmup
 
     values = _from_state(values, state)
-    averages = _recursion(values, state, _linear(alpha, 1 - alpha), warmup, seed)
+    averages = _Recursion(_linear(alpha, 1 - alpha), warmup, seed).of(values, state)
     return _held(averages, values, state)[values.wanted]
 
 
@@ -69,13 +69,14 @@ def wilder_sum(values: Lists, n: int, state: Floats) -> Floats:
     TA-Lib, `ta_PLUS_DI.c` and `ta_ADX.c`.
     """
     values = _from_state(values, state)
-    return _recursion(values, state, _linear(1, 1 - 1 / n), n - 1, _sum_in_order, gives_seed=False)[values.wanted]
+    recursion = _Recursion(_linear(1, 1 - 1 / n), n - 1, _sum_in_order, gives_seed=False)
+    return recursion.of(values, state)[values.wanted]
 
 
 def running_sum(values: Lists, state: Floats) -> Floats:
     """Sum of all observations so far. `state`: the sum of each series before its first wanted row; NaN: 0."""
     values = _from_state(values, state)
-    return _recursion(values, state, _linear(1, 1), 0, _sum_in_order)[values.wanted]
+    return _Recursion(_linear(1, 1), 0, _sum_in_order).of(values, state)[values.wanted]
 
 
 def running_max(values: Lists, state: Floats) -> Floats:
@@ -85,7 +86,8 @@ def running_max(values: Lists, state: Floats) -> Floats:
         return np.maximum.accumulate(np.maximum(matrix, before[:, None]), axis=1)
 
     values = _from_state(values, state)
-    return _recursion(values, state, run, 0, lambda first: np.full(len(first), -np.inf))[values.wanted]
+    recursion = _Recursion(run, 0, lambda first: np.full(len(first), -np.inf))
+    return recursion.of(values, state)[values.wanted]
 
 
 def _from_state(values: Lists, state: Floats) -> Lists:
@@ -105,35 +107,62 @@ def _sum_in_order(matrix: Floats) -> Floats:
     return np.add.accumulate(matrix, axis=1)[:, -1] if matrix.shape[1] else np.zeros(len(matrix))
 
 
-def _recursion(
-    values: Lists,
-    state: Floats,
-    run: Callable[[Floats, Floats], Floats],
-    warmup: int,
-    seed: Callable[[Floats], Floats],
-    *,
-    gives_seed: bool = True,
-) -> Floats:
-    """Results of all rows, from the state before them or the seed that the first `warmup` observations give."""
+@dataclass(frozen=True)
+class _Recursion:
+    """A recursion, to be run on many series.
+
+    Attributes
+    ----------
+    run : gives, of a matrix with a row a series and of the result before each row, the results.
+    warmup : number of observations before the first that is run on without a state.
+    seed : gives, of these, what is run on.
+    gives_seed : whether the seed is the result of the last of them.
+    """
+
+    run: Callable[[Floats, Floats], Floats]
+    warmup: int
+    seed: Callable[[Floats], Floats]
+    gives_seed: bool = True
+
+    def of(self, values: Lists, state: Floats) -> Floats:
+        """Results of all rows, from the state before them or from the seed."""
+        silent = np.isnan(values.flat)
+        if not silent.any():
+            return self._of_numbers(values.flat, values.lengths, state)
+        observed = np.flatnonzero(~silent)
+        counts = np.searchsorted(observed, values.starts + values.lengths) - np.searchsorted(observed, values.starts)
+        results = np.full(len(values.flat), np.nan)
+        results[observed] = self._of_numbers(values.flat[observed], counts, state)
+        return results
+
+    def _of_numbers(self, numbers: Floats, counts: Integers, state: Floats) -> Floats:
+        kinds = _kinds(counts, state, self.warmup)
+        if len(kinds) and kinds[0] and (kinds == kinds[0]).all():
+            return self._of_similar(numbers, counts, state)
+        results = np.full(len(numbers), np.nan)
+        for kind in np.unique(kinds[kinds != 0]):
+            rows = kinds == kind
+            cells = np.repeat(rows, counts)
+            results[cells] = self._of_similar(numbers[cells], counts[rows], state[rows])
+        return results
+
+    def _of_similar(self, numbers: Floats, counts: Integers, state: Floats) -> Floats:
+        matrix = _side_by_side(numbers, counts)
+        if not np.isnan(state[0]):
+            return _one_after_the_other(self.run(matrix, state), counts)
+        before = self.seed(matrix[:, : self.warmup])
+        early = np.full((len(matrix), self.warmup), np.nan)
+        if self.gives_seed:
+            early[:, -1:] = before[:, None]
+        return _one_after_the_other(np.hstack([early, self.run(matrix[:, self.warmup :], before)]), counts)
+
+
+def _kinds(counts: Integers, state: Floats, warmup: int) -> Integers:
+    """A number that series of similar length share, if all have a state or all have none; 0: there is no result."""
     is_warm = ~np.isnan(state)
-    observed = np.flatnonzero(~np.isnan(values.flat))
-    counts = np.searchsorted(observed, values.starts + values.lengths) - np.searchsorted(observed, values.starts)
-    inputs = values.flat[observed]
-    outputs = np.full(len(inputs), np.nan)
-    for rows in _similar(np.where(is_warm | (counts >= warmup), counts, 0), is_warm):
-        in_rows = slice(None) if rows.all() else np.repeat(rows, counts)
-        matrix = _side_by_side(inputs[in_rows], counts[rows])
-        if is_warm[rows][0]:
-            found = run(matrix, state[rows])
-        else:
-            before, found = seed(matrix[:, :warmup]), np.full(matrix.shape, np.nan)
-            found[:, warmup:] = run(matrix[:, warmup:], before)
-            if warmup and gives_seed:
-                found[:, warmup - 1] = before
-        outputs[in_rows] = _one_after_the_other(found, counts[rows])
-    results = np.full(len(values.flat), np.nan)
-    results[observed] = outputs
-    return results
+    lengths = np.frexp(np.where(is_warm | (counts >= warmup), counts, 0))[1]
+    kinds: Integers = np.where(is_warm, lengths, -lengths)
+    return kinds
 
 
 def _side_by_side(numbers: Floats, counts: Integers) -> Floats:
@@ -152,13 +181,6 @@ def _one_after_the_other(matrix: Floats, counts: Integers) -> Floats:
         return matrix.ravel()
     numbers: Floats = matrix[np.arange(counts.max()) < counts[:, None]]
     return numbers
-
-
-def _similar(counts: Integers, is_warm: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
-    """Series of similar length that all have a state or all have none; those without any observation are left out."""
-    kinds = np.where(is_warm, 1, -1) * np.frexp(counts)[1]
-    for kind in np.unique(kinds[counts > 0]):
-        yield kinds == kind
 
 
 def _held(averages: Floats, values: Lists, state: Floats) -> Floats:

@@ -466,6 +466,31 @@ VACUUM = _spec(
 )
 
 
+GARCH = _spec(
+    "models/garch",
+    "Volatility by a GJR-GARCH with Student-t errors, for every daily bar from its past alone: an input of models.",
+    [
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("ts", UTC_TIMESTAMP, "Session at which it was known.", nullable=False),
+        _field("garch_vol", pa.float64(), "Volatility per session expected of the next five; null at the first bar."),
+        _field("omega", pa.float64(), "Constant of the variance, of returns in percent; this year's.", nullable=False),
+        _field("alpha", pa.float64(), "Weight of the last squared return.", nullable=False),
+        _field("gamma", pa.float64(), "Weight of it on top where the return was negative.", nullable=False),
+        _field("beta", pa.float64(), "Weight of the variance before.", nullable=False),
+        _field(
+            "estimated_on",
+            pa.string(),
+            "Hash of the earlier years' returns that the four were estimated on; empty where these were too few, and "
+            "the four are RiskMetrics'.",
+            nullable=False,
+        ),
+        _field("year", pa.int32(), "Year of ts; the partition.", nullable=False),
+    ],
+    key=("symbol", "ts"),
+    partition_by=("year",),
+)
+
+
 def evaluation_spec(target: str) -> TableSpec:
     """Table of one target's held-out forecasts; its name is that of the model asset."""
     return _spec(
@@ -536,6 +561,7 @@ TABLES: dict[str, TableSpec] = {
         RAW_RESOLUTIONS,
         RAW_BATCHES,
         RAW_REQUESTS,
+        GARCH,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         EVALUATION,
         AUDIT,

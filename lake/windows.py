@@ -180,7 +180,7 @@ def _rolling(function: Callable[..., Floats], n: int, *lists: Lists) -> Floats:
             results[first.starts[first.lengths > position] + position] = np.nan
         return results[wanted]
     results = np.full(len(wanted), np.nan)
-    full = np.flatnonzero(first.positions[wanted] >= n - 1)
+    full = np.flatnonzero(wanted - np.repeat(first.starts, first.lengths - first.lookback) >= n - 1)
     back = np.arange(n - 1, -1, -1)[:, None]
     for start in range(0, len(full), _WINDOWS_AT_ONCE):
         some = full[start : start + _WINDOWS_AT_ONCE]

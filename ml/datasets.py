@@ -142,6 +142,8 @@ class Panel:
         """Windows that end at `rows`, oldest session first, not cut yet."""
         if (self.run[rows] < lookback).any():
             raise ValueError(f"a window of {lookback} sessions does not fit before every row asked for")
+        if missing := [name for name in inputs if name not in self.columns]:
+            raise ValueError(f"the features lack the columns {', '.join(missing)}")
         return WindowView(self.values[:, [self.columns.index(name) for name in inputs]], rows, lookback)
 
     def windows(self, rows: RowIndex, inputs: Sequence[str], lookback: int) -> NDArray[np.float32]:

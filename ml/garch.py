@@ -1,12 +1,13 @@
 """GARCH: the volatility forecast of a GJR-GARCH with Student-t errors, for every session from its past alone."""
 
+import hashlib
 import logging
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ml.arrays import FloatArray
 from ml.contract import VOLATILITY_FLOOR
@@ -41,7 +42,12 @@ RISK_METRICS = Gjr(0.0, 0.06, 0.0, 0.94)
 
 
 def garch_volatility(features: pd.DataFrame, horizon: int = 5) -> pd.Series:
-    """Volatility per session that is expected over the next `horizon` sessions, at every row.
+    """The column `garch_vol` of :func:`garch`, with the index of `features`."""
+    return garch(features, horizon=horizon)[GARCH_VOLATILITY].reindex(features.index)
+
+
+def garch(features: pd.DataFrame, known: Mapping[str, Gjr] | None = None, *, horizon: int = 5) -> pd.DataFrame:
+    """Volatility per session that is expected over the next `horizon` sessions, at every row, and its parameters.
 
     The parameters of a calendar year are estimated on the returns before it; within the year each session's return
     updates the variance. A row therefore depends on nothing after it.
@@ -49,18 +55,18 @@ def garch_volatility(features: pd.DataFrame, horizon: int = 5) -> pd.Series:
     Parameters
     ----------
     features : columns `symbol`, `ts`, `close` of daily bars, in any order.
+    known : parameters by the hash of the returns that they were estimated on, which need not be estimated again.
 
     Returns
     -------
-    float64 with the index of `features`; NaN at the first session of a symbol, which has no return.
+    Sorted by symbol, then ts, with the index of `features`: symbol, ts, garch_vol (NaN at the first session of a
+    symbol, which has no return), omega, alpha, gamma, beta, estimated_on (that hash; empty for RiskMetrics').
     """
-    ordered = features.sort_values(["symbol", "ts"])
-    parts = [
-        pd.Series(_one_symbol(bars["close"].to_numpy(np.float64), bars["ts"].dt.year.to_numpy(), horizon), bars.index)
-        for _, bars in ordered.groupby("symbol", sort=False)
-    ]
-    found = pd.concat(parts) if parts else pd.Series(dtype=np.float64)
-    return found.reindex(features.index).rename(GARCH_VOLATILITY)
+    ordered = features[["symbol", "ts", "close"]].sort_values(["symbol", "ts"])
+    parts = [_one_symbol(bars, known or {}, horizon) for _, bars in ordered.groupby("symbol", sort=False)]
+    columns = (GARCH_VOLATILITY, *Gjr._fields, "estimated_on")
+    values = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    return ordered[["symbol", "ts"]].join(values)
 
 
 def estimate(returns: FloatArray, before: Gjr) -> Gjr:
@@ -99,18 +105,22 @@ def mean_variance(variance: FloatArray, gjr: Gjr, horizon: int) -> FloatArray:
     return total / horizon
 
 
-def _one_symbol(close: FloatArray, years: NDArray[np.integer], horizon: int) -> FloatArray:
+def _one_symbol(bars: pd.DataFrame, known: Mapping[str, Gjr], horizon: int) -> pd.DataFrame:
     """Rows of one symbol, oldest first."""
-    volatility = np.full(len(close), np.nan)
-    returns = PERCENT * np.diff(np.log(close))
-    gjr = RISK_METRICS
-    edges = [1, *(np.flatnonzero(np.diff(years)) + 1), len(close)]
-    for first, end in pairwise(dict.fromkeys(edges)):
-        past = returns[max(0, first - 1 - MAX_SESSIONS) : first - 1]
+    years = bars["ts"].dt.year.to_numpy()
+    returns = PERCENT * np.diff(np.log(bars["close"].to_numpy(np.float64)))
+    parts = []
+    gjr, hashed = RISK_METRICS, ""
+    for first, end in pairwise([0, *(np.flatnonzero(np.diff(years)) + 1), len(bars)]):
+        year = slice(max(first - 1, 0), end - 1)  # its returns; the first bar of a symbol has none
+        past = returns[max(0, year.start - MAX_SESSIONS) : year.start]
         if len(past) >= MIN_SESSIONS:
-            gjr = estimate(past, gjr)
-        known = returns[max(0, first - 1 - MAX_SESSIONS) : end - 1]
-        variance = filtered_variance(known, gjr, start=float(np.mean((past if len(past) else known[:1]) ** 2)))
-        newest = mean_variance(variance[len(past) :], gjr, horizon)
-        volatility[first:end] = np.maximum(np.sqrt(newest) / PERCENT, VOLATILITY_FLOOR)
-    return volatility
+            hashed = hashlib.sha256(past.tobytes()).hexdigest()[:16]
+            gjr = known[hashed] if hashed in known else estimate(past, gjr)
+        read = np.r_[past, returns[year]]
+        start = float(np.mean((past if len(past) else read[:1]) ** 2)) if len(read) else 0.0
+        variance = mean_variance(filtered_variance(read, gjr, start)[len(past) :], gjr, horizon)
+        volatility = np.maximum(np.sqrt(variance) / PERCENT, VOLATILITY_FLOOR)
+        part = pd.DataFrame({GARCH_VOLATILITY: np.r_[[np.nan] * (end - first - len(volatility)), volatility]})
+        parts.append(part.assign(**gjr._asdict(), estimated_on=hashed))
+    return pd.concat(parts).set_axis(bars.index)

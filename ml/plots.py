@@ -76,6 +76,24 @@ def coverage(result: TrainingResult) -> bytes:
     return _png(figure)
 
 
+def garch(rows: pd.DataFrame) -> bytes:
+    """How long shocks last and how much more a fall counts, by year: median of the symbols, and the middle half."""
+    own = rows.loc[rows["estimated_on"] != ""].drop_duplicates(["symbol", "year"])
+    shown = pd.DataFrame(
+        {
+            "persistence (alpha + gamma / 2 + beta)": own["alpha"] + own["gamma"] / 2 + own["beta"],
+            "leverage (gamma)": own["gamma"],
+        }
+    )
+    figure, axes = _figure(2)
+    for axis, (name, values) in zip(axes, shown.items(), strict=True):
+        low, middle, high = (values.groupby(own["year"]).quantile(q) for q in (0.25, 0.5, 0.75))
+        axis.fill_between(middle.index, low, high, color=MUTED, alpha=0.4, linewidth=0)
+        axis.plot(middle.index, middle, color=ACCENT)
+        axis.set(title=name)
+    return _png(figure)
+
+
 def forecasts(predictions: pa.Table) -> bytes:
     """Newest forecast of every symbol with its 90 % interval, one panel a target."""
     rows = pd.DataFrame(predictions.to_pylist())

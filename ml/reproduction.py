@@ -5,11 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from lake.store import Lake
 from ml.artifact import LoadedModel
 from ml.datasets import TARGETS
+from ml.inputs import read_inputs
 from ml.registry import Registry, RegistryError, platform
 from ml.training import Candidate, train
 
@@ -88,8 +87,7 @@ def _rebuild(lake: Lake, registry: Registry, name: str, version: str, remarks: l
         scale = LoadedModel(scale_name, scale_version, run_id="", onnx=onnx)
         if _weights(onnx) != _weights(registry.load(scale_name, scale_version).onnx):
             remarks.append(f"{scale_name} version {scale_version}, which scales its intervals, comes out different")
-    ((table, number),) = json.loads(tags["lake_versions"]).items()
-    features = lake.read(table, filters=pc.field("interval") == "1d", version=number).to_pandas()
+    features, _ = read_inputs(lake, json.loads(tags["lake_versions"]))
     result = train(TARGETS[name], features, volatility_model=scale, **json.loads(tags["arguments"]))
     return result.candidates[tags["model"]]
 

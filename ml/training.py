@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PARITY_WINDOWS = 2000
 CANDIDATES = {
     "return": ("zero", "historical_mean", "boosting", "lstm"),
-    "volatility": ("ewma", "har", "boosting", "lstm"),
+    "volatility": ("ewma", "har", "garch", "boosting", "lstm", "combination"),
 }
 """What a training fits, by kind of target: quick to fit, and the best known (docs/models.md)."""
 
@@ -83,7 +83,7 @@ def train(
 
     Parameters
     ----------
-    features : rows of `market/features`.
+    features : rows of `market/features`; for a volatility with the column `garch_vol`.
     lookback : sessions in a window of the recurrent model; rows with less history are not used by any candidate.
     volatility_model : scales the intervals of a return target; None takes the naive EWMA volatility.
 

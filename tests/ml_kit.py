@@ -80,6 +80,7 @@ def _symbol(name: str, ts: pd.DatetimeIndex, rng: np.random.Generator) -> pd.Dat
     for n_days in (1, 5, 20):
         frame[f"log_return_{n_days}"] = np.log(frame["close"]).diff(n_days)
         frame[f"scaled_return_{n_days}"] = frame[f"log_return_{n_days}"] / (frame["ewma_vol"] * np.sqrt(n_days))
+    frame["garch_vol"] = np.sqrt(squares.ewm(alpha=0.1, adjust=False).mean()).clip(lower=1e-4)  # any causal one
     frame["log_ewma_vol"] = np.log(frame["ewma_vol"])
     for n_days in (5, 20):
         frame[f"log_vol_{n_days}"] = np.log(np.sqrt(squares.rolling(n_days).mean()).clip(lower=1e-4))

@@ -127,7 +127,7 @@ def test_lineage_goes_through_lists_of_structs_and_back_to_rows() -> None:
         counted as (select symbol, count(*) filter (where is_lookback) as lookback from bars group by symbol),
         computed as (
             select symbol, ts,
-                list_transform(ts, lambda entry, i: case when high[i] > close[i] then high[i] end) as top,
+                list_transform(range(1, len(ts) + 1), lambda i: case when high[i] > close[i] then high[i] end) as top,
                 rolling_mean(close, 5, lookback) as sma_5
             from packed inner join counted using (symbol)
         )

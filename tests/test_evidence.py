@@ -74,8 +74,11 @@ def test_a_forecast_is_followed_back_to_its_raw_rows(built: Built, home: Home, f
     links = {link["title"].split(",")[0]: link for link in evidence["links"]}
     assert links["Forecast"]["facts"]["dagster_run_id"] == built.run_id
     model = links["Model volatility_5d"]["facts"]
-    assert (model["mlflow_run_id"], model["trained_on"]) == (forecast["mlflow_run_id"], {"market/features": 0})
-    assert "the model says the same of these rows again" in links["Features: market/features"]["verified"]
+    assert (model["mlflow_run_id"], model["trained_on"]) == (
+        forecast["mlflow_run_id"],
+        {"market/features": 0, "models/garch": 1},
+    )
+    assert "the model says the same of its inputs again" in links["Model volatility_5d"]["verified"]
     builds = [link["facts"] for title, link in links.items() if title.startswith("Build of market/")]
     assert {build["dagster_run_id"] for build in builds} == {built.run_id}
     (invocation,) = {build["dbt_invocation_id"] for build in builds}

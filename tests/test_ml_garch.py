@@ -1,11 +1,18 @@
 """GARCH: the stored volatility is that of the library `arch`, and no row knows anything of what comes after it."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from arch import arch_model
 
+from lake.store import Lake
+from ml import garch as module
 from ml.garch import MIN_SESSIONS, RISK_METRICS, Gjr, estimate, garch_volatility, mean_variance
+from ml.inputs import read_inputs, update_garch
+from tests.ml_kit import universe
 
 TRUE = Gjr(omega=0.05, alpha=0.03, gamma=0.10, beta=0.88)
 
@@ -72,3 +79,45 @@ def test_the_future_and_other_symbols_change_no_row() -> None:
     crash = HISTORY.assign(close=HISTORY["close"].where(HISTORY.index < cut, HISTORY["close"] * 0.2))
     np.testing.assert_array_equal(garch_volatility(crash)[:cut], alone[:cut])
     assert (garch_volatility(crash)[cut:] != alone[cut:]).any()
+
+
+def test_a_year_is_estimated_once_and_only_years_that_differ_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(str(tmp_path))
+    features = universe(2, 800).drop(columns="garch_vol")  # 2015 to early 2018
+    counted = []
+
+    def counting(returns, before):
+        counted.append(len(returns))
+        return estimate(returns, before)
+
+    monkeypatch.setattr(module, "estimate", counting)
+
+    def ingest(rows: pd.DataFrame) -> list[int]:
+        lake.replace("market/features", pa.Table.from_pandas(rows, preserve_index=False))
+        return update_garch(lake)
+
+    yesterday = features[features["ts"] < features["ts"].max()]
+    assert ingest(yesterday) == [2015, 2016, 2017, 2018]
+    assert len(counted) == 4, "two symbols have two years behind them in 2017 and in 2018"
+    assert ingest(yesterday) == []
+    assert ingest(features) == [2018]
+    assert len(counted) == 4
+    late = (features["ts"].dt.year == 2017) & (features["symbol"] == "S1")
+    corrected = features.assign(close=features["close"].where(~late, features["close"] * 1.02))
+    assert ingest(corrected) == [2017, 2018]
+    assert len(counted) == 5
+    inputs, versions = read_inputs(lake)
+    assert versions == {
+        "market/features": lake.version("market/features"),
+        "models/garch": lake.version("models/garch"),
+    }
+    expected = garch_volatility(corrected)
+    np.testing.assert_array_equal(inputs["garch_vol"], expected)
+    before = {**versions, "models/garch": versions["models/garch"] - 1}
+    assert not read_inputs(lake, before)[0]["garch_vol"].equals(inputs["garch_vol"])
+
+
+def test_a_series_of_one_bar_has_no_volatility() -> None:
+    assert garch_volatility(HISTORY.head(1)).isna().all()

@@ -5,7 +5,6 @@ import pytest
 
 from ml.contract import run, session
 from ml.datasets import TARGETS, Panel, Target, label, split
-from ml.garch import garch_volatility
 from ml.models import FORECASTERS, forecasters
 from ml.models.base import Forecaster, Sample
 from ml.models.baselines import EwmaVolatility, HistoricalMean, LastValue, Zero
@@ -16,8 +15,7 @@ from ml.training import relative_difference
 from tests.ml_kit import universe
 
 RETURN, VOLATILITY = TARGETS["return_5d"], TARGETS["volatility_5d"]
-FEATURES = universe(4, 600)
-PANEL = Panel.of(FEATURES.assign(garch_vol=garch_volatility(FEATURES)))
+PANEL = Panel.of(universe(4, 600))
 
 
 def samples(model: Forecaster) -> dict[str, Sample]:

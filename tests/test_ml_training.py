@@ -93,9 +93,9 @@ def test_an_unsound_winner_is_not_passed(volatility: TrainingResult) -> None:
 
 def test_validation_selects_and_the_test_period_does_not(volatility: TrainingResult) -> None:
     learned = [c for c in volatility.candidates.values() if c.learned]
-    assert {c.model for c in learned} == {"har", "boosting", "lstm"}
+    assert {c.model for c in learned} == {"har", "garch", "boosting", "lstm", "combination"}
     assert volatility.challenger.metrics["validation"]["loss"] == min(c.metrics["validation"]["loss"] for c in learned)
-    assert all(c.curve for c in learned if c.model != "har")
+    assert {c.model for c in learned if c.curve} == {"boosting", "lstm"}
     ends = [volatility.split_dates[p] for p in ("train", "validation", "calibration", "test")]
     assert all(a[1] < b[0] for a, b in pairwise(ends))
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets_pkg.assets.market import DAILY, FEATURES
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.conditions import FOLLOW_UPSTREAM
 from assets_pkg.metadata import column_schema, picture, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
-from lake.tables import PREDICTIONS
+from lake.tables import GARCH, PREDICTIONS
 
 
 @dg.asset(
@@ -18,7 +18,12 @@ from lake.tables import PREDICTIONS
     group_name="forecasts",
     owners=["team:quantitative-research"],
     kinds={"onnx", "delta"},
-    deps=[FEATURES.split("/"), ["models", "return_5d_champion"], ["models", "volatility_5d_champion"]],
+    deps=[
+        FEATURES.split("/"),
+        GARCH.name.split("/"),
+        ["models", "return_5d_champion"],
+        ["models", "volatility_5d_champion"],
+    ],
     metadata={"dagster/column_schema": column_schema(PREDICTIONS.schema)},
     automation_condition=FOLLOW_UPSTREAM,
     pool="forecasts",
@@ -27,11 +32,11 @@ def predictions(context: dg.AssetExecutionContext, lakehouse: LakehouseResource)
     """Forecast with the champions; a forecast that is known already is not written again."""
     from ml import plots
     from ml.forecasting import forecast, store
+    from ml.inputs import read_inputs
     from ml.registry import Registry
 
     lake, registry = lakehouse.lake, Registry(lakehouse.settings)
-    lake_versions = {FEATURES: lake.version(FEATURES) or 0}
-    features = lake.read(FEATURES, filters=DAILY, version=lake_versions[FEATURES]).to_pandas()
+    features, lake_versions = read_inputs(lake)
     champions = {target: registry.champion(target) for target in ("return_5d", "volatility_5d")}
     missing = [target for target, model in champions.items() if model is None]
     if missing:

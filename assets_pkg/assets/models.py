@@ -8,16 +8,40 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets_pkg.assets.market import DAILY, FEATURES
+from assets_pkg.assets.market import FEATURES
 from assets_pkg.checks.upstream import failed_checks_upstream
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
 from assets_pkg.metadata import column_schema, picture, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
-from lake.tables import AUDIT, decision_spec, evaluation_spec
+from lake.tables import AUDIT, GARCH, decision_spec, evaluation_spec
 
 _OWNERS = ["team:quantitative-research"]
+_INPUTS = [FEATURES.split("/"), GARCH.name.split("/")]
+
+
+@dg.asset(
+    key=GARCH.name.split("/"),
+    description=GARCH.description,
+    group_name="models",
+    owners=_OWNERS,
+    kinds={"python", "delta"},
+    deps=[FEATURES.split("/")],
+    metadata={"dagster/column_schema": column_schema(GARCH.schema)},
+    automation_condition=FOLLOW_UPSTREAM,
+    pool="training",
+)
+def garch(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+    """Estimate what is new; a year whose returns have not changed keeps its parameters."""
+    from ml import plots
+    from ml.inputs import update_garch
+
+    lake = lakehouse.lake
+    years = update_garch(lake)
+    rows = lake.read(GARCH.name).to_pandas()
+    extra = {"years written": ", ".join(map(str, years)) or "none", "parameters by year": picture(plots.garch(rows))}
+    return table_result(lake, GARCH.name, extra)
 
 
 class TrainConfig(dg.Config):
@@ -41,7 +65,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
         group_name="models",
         owners=_OWNERS,
         kinds={"tensorflow", "sklearn", "mlflow", "onnx"},
-        deps=[FEATURES.split("/"), *([["models", f"{scaled_by}_champion"]] if scaled_by else [])],
+        deps=[*_INPUTS, *([["models", f"{scaled_by}_champion"]] if scaled_by else [])],
         metadata={"dagster/column_schema": column_schema(table.schema)},
         automation_condition=RETRAIN,
         pool="training",
@@ -55,12 +79,12 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
         from ml import plots
         from ml.datasets import TARGETS
         from ml.gate import decide
+        from ml.inputs import read_inputs
         from ml.registry import Registry
         from ml.training import train
 
         lake, registry = lakehouse.lake, Registry(lakehouse.settings)
-        lake_versions = {FEATURES: lake.version(FEATURES) or 0}
-        features = lake.read(FEATURES, filters=DAILY, version=lake_versions[FEATURES]).to_pandas()
+        features, lake_versions = read_inputs(lake)
         with mlflow.run(context, lake_versions) as run_id:
             scale = registry.champion(scaled_by) if scaled_by else None
             result = train(TARGETS[target], features, volatility_model=scale, **config.model_dump())
@@ -185,6 +209,7 @@ def audit(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
 
 
 MODELS = [
+    garch,
     trained("volatility_5d"),
     champion("volatility_5d"),
     trained("return_5d", scaled_by="volatility_5d"),

@@ -162,6 +162,19 @@
     slice({{ list }}, {{ count }} + 1, size({{ list }}))
 {%- endmacro %}
 
+{# One entry of a list; the first is 1. #}
+{% macro entry(list, position) -%}
+    {{ adapter.dispatch("entry")(list, position) }}
+{%- endmacro %}
+
+{% macro duckdb__entry(list, position) -%}
+    list_extract({{ list }}, {{ position }})
+{%- endmacro %}
+
+{% macro spark__entry(list, position) -%}
+    element_at({{ list }}, {{ position }})
+{%- endmacro %}
+
 {# What the clocks of a time zone (IANA name) say at a moment. #}
 {% macro local_time(moment, timezone) -%}
     {{ adapter.dispatch("local_time")(moment, timezone) }}

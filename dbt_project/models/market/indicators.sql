@@ -20,22 +20,73 @@
 -- looks at more than one row, and the lists become rows again. To add an indicator, write one expression: over lists
 -- in `recursions` or `windows`, or of their results in `indicators`; and describe it in indicators.yml.
 {%- set columns = ['ts', 'open', 'high', 'low', 'close', 'volume', 'market_close', 'bars_a_year'] %}
-{#- Rows that a window below may look back on, its own not counted; a longer one needs more, and no less of `lookback` above. #}
-{%- set window_rows = 61 %}
-with bars as (
+{#- Rows that windows may look back on: those in `long_windows`, and those in `windows`, of values that look back on one more. #}
+{%- set long_rows, rows = 61, 31 %}
+with delivered as (
 
     select
         symbol,
+        asset_class,
+        currency,
         interval,
         ts,
         is_lookback,
         {%- for price in ['open', 'high', 'low', 'close'] %}
         case when {{ is_finite(price ~ '_adj') }} then {{ price }}_adj end as {{ price }},
         {%- endfor %}
-        volume,
-        closes_at,
+        volume
+    from {{ scoped(ref('bars'), lookback=true) }}
+
+),
+
+-- How many rows come before the first to build. Only the longest averages are made of all of them.
+counted as (
+
+    select
+        symbol,
+        interval,
+        cast(count(*) filter (where is_lookback) as integer) as lookback
+    from delivered
+    group by symbol, interval
+
+),
+
+closes as (
+
+    {{ as_lists('delivered', ['ts', 'close']) }}
+
+),
+
+longest_windows as (
+
+    select
+        closes.symbol,
+        closes.interval,
+        least(lookback, {{ long_rows }}) as lookback,
+        {{ entry('ts', 'greatest(lookback - ' ~ long_rows ~ ', 0) + 1') }} as since,
+        rolling_mean(close, 100, lookback) as sma_100,
+        rolling_mean(close, 200, lookback) as sma_200
+    from closes
+    inner join counted on closes.symbol = counted.symbol and closes.interval = counted.interval
+
+),
+
+recent as (
+
+    select delivered.*
+    from delivered
+    inner join longest_windows
+        on delivered.symbol = longest_windows.symbol and delivered.interval = longest_windows.interval
+        and delivered.ts >= longest_windows.since
+
+),
+
+bars as (
+
+    select
+        *,
         {{ bars_per_year('interval', 'asset_class') }} as bars_a_year
-    from {{ closes_at(scoped(ref('bars'), lookback=true)) }}
+    from {{ closes_at('recent') }}
 
 ),
 
@@ -85,32 +136,51 @@ lists as (
 
 ),
 
--- How many rows come before the first to build. Two long averages are made of all of them, everything else of the last few.
-counted as (
+series as (
+
+    select
+        lists.*,
+        lookback,
+        sma_100,
+        sma_200
+    from lists
+    inner join longest_windows on lists.symbol = longest_windows.symbol and lists.interval = longest_windows.interval
+
+),
+
+returns as (
+
+    select
+        *,
+        {{ each(log_ratio('close[i]', 'previous_close[i]')) }} as log_return_1,
+        -- the index moves from what it was when the bar before was known to what it is now, however long that is
+        {{ each(log_ratio('market_close[i]', 'previous_market_close[i]')) }} as market_return
+    from (
+        select
+            *,
+            lagged(close, 1, 0) as previous_close,
+            lagged(market_close, 1, 0) as previous_market_close
+        from series
+    )
+
+),
+
+long_windows as (
 
     select
         symbol,
         interval,
-        cast(count(*) filter (where is_lookback) as integer) as lookback
-    from bars
-    group by symbol, interval
-
-),
-{%- set surplus = 'greatest(lookback - ' ~ window_rows ~ ', 0)' %}
-
-series as (
-
-    select
-        lists.symbol,
-        lists.interval,
-        least(lookback, {{ window_rows }}) as lookback,
-        rolling_mean(close, 100, lookback) as sma_100,
-        rolling_mean(close, 200, lookback) as sma_200,
-        {%- for column in columns %}
-        {{ without_first(column, surplus) }} as {{ column }}{{ "," if not loop.last }}
+        least(lookback, {{ rows }}) as lookback,
+        sma_100,
+        sma_200,
+        rolling_mean(close, 50, lookback) as sma_50,
+        rolling_std(log_return_1, 60, lookback) as return_deviation_60,
+        rolling_cov(log_return_1, market_return, 60, lookback) as market_covariance_60,
+        rolling_var(market_return, 60, lookback) as market_variance_60,
+        {%- for column in ['ts', 'open', 'high', 'low', 'close', 'volume', 'bars_a_year', 'previous_close', 'log_return_1'] %}
+        {{ without_first(column, 'greatest(lookback - ' ~ rows ~ ', 0)') }} as {{ column }}{{ "," if not loop.last }}
         {%- endfor %}
-    from lists
-    inner join counted on lists.symbol = counted.symbol and lists.interval = counted.interval
+    from returns
 
 ),
 
@@ -119,12 +189,10 @@ previous as (
     select
         *,
         {{ each('1e0') }} as one,
-        lagged(close, 1, 0) as previous_close,
         lagged(high, 1, 0) as previous_high,
         lagged(low, 1, 0) as previous_low,
-        lagged(market_close, 1, 0) as previous_market_close,
         {{ each('(high[i] + low[i] + close[i]) / 3') }} as typical_price
-    from series
+    from long_windows
 
 ),
 
@@ -142,9 +210,6 @@ changes as (
                     then greatest(high[i] - low[i], abs(high[i] - previous_close[i]), abs(low[i] - previous_close[i]))
             end
         """) }} as true_range,
-        {{ each(log_ratio('close[i]', 'previous_close[i]')) }} as log_return_1,
-        -- the index moves from what it was when the bar before was known to what it is now, however long that is
-        {{ each(log_ratio('market_close[i]', 'previous_market_close[i]')) }} as market_return,
         {{ each(log_ratio('high[i]', 'low[i]')) }} as log_range,
         {{ each(log_ratio('close[i]', 'open[i]')) }} as log_body,
         lagged(typical_price, 1, 0) as previous_typical_price,
@@ -228,12 +293,28 @@ stored as (
 
 ),
 
--- What goes on from a stored state, or from the first row of a series.
+-- A series is read from its first row on, or goes on from a stored state, in which is all that came before.
+steps as (
+
+    select
+        symbol,
+        interval,
+        0 as lookback,
+        {%- for column in [
+            'one', 'has_range', 'has_high_low', 'has_volume', 'close', 'late_close', 'gain', 'loss', 'directional_range',
+            'plus_dm', 'minus_dm', 'true_range', 'signed_volume', 'accumulation', 'squared_return',
+        ] %}
+        {{ without_first(column, 'lookback') }} as {{ column }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from inputs
+
+),
+
 recursions as (
 
     select
-        inputs.symbol,
-        inputs.interval,
+        steps.symbol,
+        steps.interval,
         {{ running_sum('one', 'bar_number') }},
         {{ running_sum('has_range', 'range_number') }},
         {{ running_sum('has_high_low', 'high_low_number') }},
@@ -253,8 +334,8 @@ recursions as (
         {{ running_sum('accumulation', 'adl') }},
         {{ smooth('squared_return', '6e-2', 20, 'ewma_variance') }},
         {{ running_max('close', 'peak') }}
-    from inputs
-    left join stored on inputs.symbol = stored.symbol and inputs.interval = stored.interval
+    from steps
+    left join stored on steps.symbol = stored.symbol and steps.interval = stored.interval
 
 ),
 
@@ -340,7 +421,7 @@ windows as (
         rolling_mean(close, 5, lookback) as sma_5,
         rolling_mean(close, 10, lookback) as sma_10,
         rolling_mean(close, 20, lookback) as sma_20,
-        rolling_mean(close, 50, lookback) as sma_50,
+        sma_50,
         sma_100,
         sma_200,
         rolling_wma(close, 20, lookback) as wma_20,
@@ -372,11 +453,11 @@ windows as (
         -- returns and risk
         rolling_std(log_return_1, 5, lookback) as return_deviation_5,
         rolling_std(log_return_1, 20, lookback) as return_deviation_20,
-        rolling_std(log_return_1, 60, lookback) as return_deviation_60,
+        return_deviation_60,
         rolling_mean(parkinson_term, 20, lookback) as parkinson_mean_20,
         rolling_mean(garman_klass_term, 20, lookback) as garman_klass_mean_20,
-        rolling_cov(log_return_1, market_return, 60, lookback) as market_covariance_60,
-        rolling_var(market_return, 60, lookback) as market_variance_60
+        market_covariance_60,
+        market_variance_60
     from stochastics
 
 ),
