@@ -22,7 +22,7 @@ from lake.tables import EVALUATION
     automation_condition=FOLLOW_UPSTREAM,
 )
 def evaluation(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
-    """Score the held-out forecasts of the newest training; show them, and the newest walk-forward where there is one."""
+    """Score the held-out forecasts of the newest training; show them, and the newest walk-forward if there is one."""
     from ml.evaluation import plots
     from ml.evaluation.results import HELD_OUT, WALK_FORWARD, held_out, replace
 

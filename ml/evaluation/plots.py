@@ -1,7 +1,7 @@
 """Plots: pictures of the rows of `models/evaluation`, for `docs/results.md` and for the asset in Dagster."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ COLOURS = ("#0f7f8c", "#d08c2e", "#7a5195", "#4f7942", "#c8553d", "#5b7db1", "#8
 
 def gains(table: pd.DataFrame, target: str, reference: str) -> bytes:
     """Share of the reference's loss that each model saves, with 95 % intervals: overall, by regime and by year."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = table.loc[(table["target"] == target) & (table["metric"] == f"gain_vs_{reference}")]
     models = rows.loc[rows["grouping"] == "all"].sort_values("value")["model"].tolist()
     figure, (overall, by_regime, by_year) = _figure((3, 2.2, 6))
@@ -36,7 +38,7 @@ def gains(table: pd.DataFrame, target: str, reference: str) -> bytes:
     for axis in (by_regime, by_year):
         axis.axhline(0, color=INK, linewidth=0.7)
     by_year.set(title=f"{target} by year", ylabel="%")
-    by_year.xaxis.get_major_locator().set_params(integer=True)
+    by_year.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_year.legend(frameon=False, fontsize=7, ncols=2)
     return _png(figure)
 
@@ -69,7 +71,7 @@ def _with_interval(
     """Values in percent at `places`, with their intervals."""
     value = 100 * rows["value"].to_numpy()
     error = [value - 100 * rows["lower"].to_numpy(), 100 * rows["upper"].to_numpy() - value]
-    style = {"fmt": "o", "markersize": 3.5, "linewidth": 1.0, "color": colour, "label": label or None}
+    style: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "linewidth": 1.0, "color": colour, "label": label or None}
     if across:
         axis.errorbar(value, places, xerr=error, **style)
     else:

@@ -34,8 +34,8 @@ Not chosen so: the features, the look-back, the parameters of the models (fixed 
 the years before each forecast), the years, the stocks (all that the package has) and the limits above."""
 
 METHOD = """- **Walk-forward** ([walk_forward.py](../ml/walk_forward.py)): the models of a year learn from rows whose
-  outcome was known ten sessions before it began (purge and embargo); the newest fifth of these only stops and calibrates. A test
-  changes the future and looks that no past forecast and no past interval moves.
+  outcome was known ten sessions before it began (purge and embargo); the newest fifth of these only stops and
+  calibrates. A test changes the future and looks that no past forecast and no past interval moves.
 - **Confidence intervals**: circular block bootstrap, blocks of 20 sessions, all stocks of a session together.
 - **Tests** ([evaluation](../ml/evaluation)): on means over the stocks of a session, whose errors are correlated over
   the horizon; Diebold-Mariano with the correction of Harvey, Leybourne and Newbold.
@@ -86,10 +86,10 @@ def _head(study: Study, facts: Facts) -> str:
     return f"""# What the forecasts are worth
 
 Written by `{command}`: every number and picture is of that run, on version {facts.features_version} of
-`market/features`. {len(frame):,} forecasts of each target, for {frame["symbol"].nunique()} large US stocks (skfolio's adjusted closes),
-{frame["ts"].min():%Y-%m-%d} to {frame["ts"].max():%Y-%m-%d}. Each year is forecast by models fitted on what was
-known before it. Square brackets are 95 % confidence intervals. The table `models/evaluation` has all of it by year, symbol and
-regime."""
+`market/features`. {len(frame):,} forecasts of each target, for {frame["symbol"].nunique()} large US stocks
+(skfolio's adjusted closes), {frame["ts"].min():%Y-%m-%d} to {frame["ts"].max():%Y-%m-%d}.
+Each year is forecast by models fitted on what was known before it. Square brackets are 95 % confidence intervals. The
+table `models/evaluation` has all of it by year, symbol and regime."""
 
 
 def _verdicts(table: pd.DataFrame) -> str:
@@ -200,8 +200,8 @@ def _intervals(table: pd.DataFrame) -> str:
         text.append(_markdown(header, rows))
     text.append(
         f"""*split* is calibrated once a year on all forecasts before it; *adaptive* learns from each outcome on the
-day that it becomes known. *scaled*: in units of the volatility forecast ({SCALE}). Unscaled intervals are too wide for quiet
-stocks and too narrow for wild ones, which the mean over all hides. *years*, *symbols*: lowest and highest.
+day that it becomes known. *scaled*: in units of the volatility forecast ({SCALE}). Unscaled intervals are too wide for
+quiet stocks and too narrow for wild ones, which the mean over all hides. *years*, *symbols*: lowest and highest.
 
 ![Coverage by year, symbol and regime](images/results-intervals.png)"""
     )
@@ -274,8 +274,8 @@ Up, flat and down (flat: within {FLAT:.0%} of the expected volatility) by {best}
 
 
 def _tried(facts: Facts) -> str:
-    return f"""**{facts.tried}** configurations have been scored on these years ([results.csv](results.csv): target, model,
-window and seed, and a hash of parameters and code); each later run adds what is new.
+    return f"""**{facts.tried}** configurations have been scored on these years ([results.csv](results.csv): target,
+model, window and seed, and a hash of parameters and code); each later run adds what is new.
 
 {CHOSEN}"""
 

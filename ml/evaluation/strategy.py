@@ -18,6 +18,6 @@ def long_short(frame: pd.DataFrame, model: str, horizon: int) -> FloatArray:
     """
     sessions = np.sort(frame["ts"].unique())[::horizon]
     rows = frame.loc[frame["ts"].isin(sessions), ["ts", "outcome", model]]
-    side = np.sign(rows[model] - rows.groupby("ts")[model].transform("median"))
+    side = (rows[model] - rows.groupby("ts")[model].transform("median")).map(np.sign)
     earned = (side * rows["outcome"]).groupby(rows["ts"]).sum() / side.abs().groupby(rows["ts"]).sum().clip(lower=1)
     return earned.to_numpy(np.float64)
