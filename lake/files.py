@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -63,6 +64,17 @@ class Folder:
         """Content of a file, at most `limit` bytes. Raises `FileNotFoundError`."""
         content: bytes = self._fs.cat_file(self._path(path), end=limit)
         return content
+
+    def chunks(self, path: str, size: int = 256 * 1024) -> Iterator[bytes]:
+        """Content of a file, so many bytes at a time. Raises `FileNotFoundError` at once, not at the first chunk."""
+        file = self._fs.open(self._path(path), "rb")
+
+        def read() -> Iterator[bytes]:
+            with file:
+                while chunk := file.read(size):
+                    yield chunk
+
+        return read()
 
     def write(self, path: str, content: bytes) -> str:
         """Write a file so that a reader sees it whole or not at all; returns its URI."""

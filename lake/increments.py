@@ -34,8 +34,9 @@ _BEGINNING = "cast('0001-01-01 00:00:00+00' as timestamp with time zone)"
 _END = "cast('9999-12-31 00:00:00+00' as timestamp with time zone)"
 _BARS_A_DAY = {"1d": 1.0, "1h": 6.5, "1m": 390.0}  # of the series that trade the fewest: stocks
 _DAYS_A_SESSION, _SPARE_DAYS = 1.5, 30  # how far back so many sessions reach, holidays included
-_PIECE_ROWS = 200_000
+_PIECE_ROWS = 100_000
 _PIECES_AT_ONCE = 2  # of a full build
+_BATCH_ROWS = 8_192  # of a full build, that the writer takes at once
 _MOST_ROWS_IN_SCOPE = 2_000_000  # beyond, all is built anew
 _LISTED_SYMBOLS = 20
 _BUILT_FROM = "built_from"  # in the custom metadata of a commit
@@ -329,7 +330,7 @@ def _restarts(connection: DuckDBPyConnection, model: Model) -> str:
             if(is_warm, last_ts, null) as state_ts,
             {_END} as until,
             -- a guess; a row that is only read costs less than one that is made
-            {model.lookback} / 8 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
+            {model.lookback} / 16 + bars_a_day * if(is_warm, greatest(date_diff('day', first_ts, {newest}), 1), 5000)
                 as rows
         from reached
         left join ({" union all ".join(last_rows)}) as last_rows using (symbol, interval)
@@ -435,7 +436,7 @@ def _write_whole(
             scope = connection.execute("from _scope").to_arrow_table()
             yield partial(_piece, connection.cursor(), model, sql, scope, no_state)
 
-    rows = _Counted(schema, (batch for piece in _ahead(pieces()) for batch in piece.to_batches()))
+    rows = _Counted(schema, (batch for piece in _ahead(pieces()) for batch in piece.to_batches(_BATCH_ROWS)))
     version = stored.version if stored else None
     with _one_thread_each(connection):
         if not lake.replace_at(model.table, rows.reader, version, model.partition_by, metadata):
@@ -464,12 +465,11 @@ def next_version(stored: Snapshot | None) -> int:
 @contextmanager
 def _one_thread_each(connection: DuckDBPyConnection) -> Iterator[None]:
     """No more threads for a query than the one that asks: queries that run at once get in each other's way."""
-    (threads,) = _row(connection, "select current_setting('threads')")
     connection.execute("set threads = 1")
     try:
         yield
     finally:
-        connection.execute(f"set threads = {threads}")
+        connection.execute("reset threads")
 
 
 def _piece(cursor: DuckDBPyConnection, model: Model, sql: str, scope: pa.Table, no_state: str) -> pa.Table:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _COMMIT_ATTEMPTS = 8
 _RECENT_COMMITS = 5
-_ROW_GROUP = 64 * 1024  # rows; a few symbols of a long table are read without the others
+_ROW_GROUP = 32 * 1024  # rows; a few symbols of a long table are read without the others
 _NOTE = "_note.json"  # no reader and no vacuum of Delta minds a file whose name begins so
 # The log is kept for ever: by default, versions older than 30 days can no longer be read after a checkpoint.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}

@@ -15,11 +15,12 @@ from serving.access import Access
 from serving.bodies import Bodies
 from serving.features import StoredFeatures
 from serving.files import PublicFolder
+from serving.history import PastForecasts
 from serving.load import Delay, Load
 from serving.metrics import build_metrics
 from serving.precomputed import Precomputed
 from serving.requests import Requests
-from serving.routes import forecasts, models, operation, predict, site
+from serving.routes import forecasts, history, models, operation, predict, site
 from serving.state import ServingState
 
 _DESCRIPTION = """
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.serving = state
     app.state.features = StoredFeatures(settings)
+    app.state.past = PastForecasts(settings)
     app.state.reports = PublicFolder(settings.reports_uri, settings)
     app.state.catalog = PublicFolder(settings.catalog_uri, settings)
     app.state.metrics, metrics = build_metrics(state)
@@ -62,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Requests, metrics=metrics)
     problems.install(app)
-    for routes in (forecasts, predict, models, operation, site):
+    for routes in (forecasts, history, predict, models, operation, site):
         app.include_router(routes.router)
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

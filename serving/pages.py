@@ -7,6 +7,8 @@ from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from lake.files import File
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #7f8794; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 3rem auto; padding: 0 1.25rem; }
@@ -93,14 +95,14 @@ def error(title: str, detail: str, base: str) -> str:
     return _page(title, f'<p class="lead">{escape(detail)}</p>{_home(base)}')
 
 
-def group_reports(files: Mapping[str, datetime]) -> list[Report]:
-    """Reports, newest first, of the files below the reports' folder and when each was written."""
+def group_reports(files: Mapping[str, File]) -> list[Report]:
+    """Reports, newest first, of the files below the reports' folder."""
     grouped: dict[tuple[str, str], list[PurePosixPath]] = {}
     for path in map(PurePosixPath, files):
         if path.suffix in {".html", ".json"} and str(path).isprintable():
             grouped.setdefault((path.parent.as_posix(), path.stem), []).append(path)
     reports = [
-        Report(folder, name, tuple(sorted(paths)), max(files[str(path)] for path in paths))
+        Report(folder, name, tuple(sorted(paths)), max(files[str(path)].modified for path in paths))
         for (folder, name), paths in grouped.items()
     ]
     return sorted(reports, key=lambda report: (report.written_at, report.name), reverse=True)

@@ -106,6 +106,8 @@ class Predictions(BaseModel):
     """The newest forecasts of several symbols."""
 
     predictions: list[Prediction]
+    total: int = Field(ge=0, description="Symbols asked for, on all pages.", examples=[32])
+    next_offset: int | None = Field(description="Offset of the next page; null on the last.", examples=[None])
 
 
 class Case(BaseModel):
@@ -180,6 +182,61 @@ class WhatIfAnswer(BaseModel):
         examples=[{"market/features": 12}],
     )
     forecasts: list[WhatIfForecast]
+
+
+class Hit(BaseModel):
+    """Whether the outcome was inside an interval."""
+
+    level: FiniteFloat = Field(examples=[0.9])
+    hit: bool
+
+
+class Score(BaseModel):
+    """A forecast against what happened."""
+
+    outcome: FiniteFloat = Field(description="What happened, in the unit of the mean.", examples=[-0.0102])
+    error: FiniteFloat = Field(description="How far the mean was off.", examples=[-0.0118])
+    loss: FiniteFloat = Field(description="Squared error of a return, QLIKE of a volatility.", examples=[0.00014])
+    known_at: datetime = Field(description="Session on which the outcome was known.", examples=["2022-12-28T00:00:00Z"])
+    hits: list[Hit] = Field(description="By interval, narrowest first.")
+
+
+class PastForecast(BaseModel):
+    """A forecast as it was made."""
+
+    id: str = Field(description="Identifies the forecast for ever.", examples=["9f3c2a61b0d4e875"])
+    target: str = Field(examples=["return_5d"])
+    horizon: int = Field(ge=1, description="Trading days ahead.", examples=[5])
+    as_of: datetime = Field(description="Session that it was made after.", examples=["2022-12-28T00:00:00Z"])
+    created_at: datetime = Field(description="When it was made, UTC.", examples=["2022-12-28T22:31:07Z"])
+    last_price: FiniteFloat = Field(description="Last price on its `as_of`, as delivered.", examples=[129.61])
+    mean: FiniteFloat = Field(description="Expected value: a log return, or a volatility.", examples=[0.0016])
+    price: FiniteFloat | None = Field(description="The mean as a price; null where it is none.", examples=[129.81])
+    intervals: list[Interval] = Field(description="Prediction intervals, narrowest first.")
+    model: ModelVersion
+    role: str | None = Field(
+        description="What the version was when it forecast: champion or challenger.", examples=["champion"]
+    )
+    lake_versions: dict[str, int] = Field(examples=[{"market/features": 12}])
+    score: Score | None = Field(description="Null until the outcome is known.")
+
+
+class History(BaseModel):
+    """Forecasts of a symbol, the newest first."""
+
+    symbol: str = Field(examples=["AAPL"])
+    forecasts: list[PastForecast]
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last.", examples=[None])
+
+
+class Lineage(BaseModel):
+    """The chain behind a forecast, back to the raw rows."""
+
+    forecast: dict[str, Any] = Field(description="Its row.")
+    links: list[dict[str, Any]] = Field(
+        description="From the forecast to the raw rows: title, facts, rows, and what was verified or is broken."
+    )
+    broken: list[str] = Field(description="Whatever does not hold; empty where the chain does.", examples=[[]])
 
 
 class SymbolSummary(BaseModel):
@@ -295,8 +352,26 @@ class PredictionsQuery(BaseModel):
         examples=["AAPL,MSFT"],
     )
 
+    limit: int = Field(default=500, ge=1, le=5000, description="Symbols a page.")
+    offset: int = Field(default=0, ge=0, le=10**6, description="Symbols before this page.")
+    format: Literal["json", "csv"] | None = Field(
+        default=None, description="Instead of the header `Accept`.", examples=["csv"]
+    )
+
     def names(self) -> list[str] | None:
         """The symbols asked for, each once, in the order of asking; None for all."""
         if self.symbols is None:
             return None
         return list(dict.fromkeys(part.strip() for part in self.symbols.split(",")))
+
+
+class HistoryQuery(BaseModel):
+    """Query of `GET /v1/predictions/{symbol}/history`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str | None = Field(default=None, max_length=64, description="All when absent.", examples=["return_5d"])
+    limit: int = Field(default=100, ge=1, le=1000, description="Forecasts a page.")
+    cursor: str | None = Field(
+        default=None, max_length=256, description="`next_cursor` of the page before; the first page without it."
+    )

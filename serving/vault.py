@@ -127,6 +127,12 @@ class Vault:
             self._scales[key] = found
         return self._scales[key]
 
+    def file(self, version: RegisteredVersion) -> bytes | None:
+        """The file of a version that was admitted; None of any other."""
+        key = version.tags.get("digest", "")
+        path = self._path(key)
+        return path.read_bytes() if _DIGEST.fullmatch(key) and path.exists() else None
+
     def load(self, version: RegisteredVersion) -> Model:
         """An admitted version; its file is held against the digest once more.
 

@@ -144,10 +144,17 @@ def test_answers_and_problems_are_what_the_openapi_document_promises(settings: S
         openapi = client.get("/openapi.json").json()
         assert openapi["openapi"].startswith("3.1")
         operations = [operation["operationId"] for path in openapi["paths"].values() for operation in path.values()]
-        assert len(operations) == len(set(operations)) == 7
+        assert len(operations) == len(set(operations)) == 10
         asked = {
             "/v1/predictions/{symbol}": ["/v1/predictions/AAPL", "/v1/predictions/NONE", f"/v1/predictions/{'A' * 65}"],
             "/v1/predictions": ["/v1/predictions", "/v1/predictions?symbols=NONE", "/v1/predictions?symbols="],
+            "/v1/predictions/{symbol}/history": [
+                "/v1/predictions/AAPL/history",
+                "/v1/predictions/NONE/history",
+                "/v1/predictions/AAPL/history?cursor=x",
+            ],
+            "/v1/forecasts/{id}/lineage": [f"/v1/forecasts/{'0' * 16}/lineage", "/v1/forecasts/x/lineage"],
+            "/v1/models/{name}/{version}/card": ["/v1/models/return_5d/1/card", "/v1/models/return_5d/x/card"],
             "/v1/symbols": ["/v1/symbols"],
             "/v1/models": ["/v1/models"],
             "/healthz": ["/healthz"],

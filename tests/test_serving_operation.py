@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import Request
 from prometheus_client.parser import text_string_to_metric_families
 
+from lake.files import File
 from lake.settings import Settings
 from serving.files import PublicFolder
 from serving.problems import ProblemError
@@ -55,13 +57,34 @@ def test_reports_are_listed_newest_first_and_nothing_outside_their_folder_is_ser
             problem(client.send(answer), 404)
 
 
+def test_a_report_is_sent_in_chunks_and_not_again_to_whoever_has_it(settings: Settings) -> None:
+    write(settings, session("AAPL"))
+    report = Path(settings.reports_uri) / "data_drift" / "large.html"
+    report.parent.mkdir(parents=True)
+    report.write_bytes(b"x" * 3_000_000)
+    with serve(settings) as client:
+        first = client.get("/reports/data_drift/large.html")
+        assert len(first.content) == 3_000_000
+        assert first.headers["transfer-encoding"] == "chunked"
+        for validator in (
+            {"If-None-Match": first.headers["etag"]},
+            {"If-Modified-Since": first.headers["last-modified"]},
+        ):
+            again = client.get("/reports/data_drift/large.html", headers=validator)
+            assert (again.status_code, again.content) == (304, b"")
+        report.write_bytes(b"y")
+        again = client.get("/reports/data_drift/large.html", headers={"If-None-Match": first.headers["etag"]})
+        assert again.text == "y"
+
+
 def test_a_report_that_is_deleted_since_it_was_listed_is_missing(settings: Settings) -> None:
     class Outdated(PublicFolder):
-        def files(self) -> dict[str, datetime]:
-            return {"gone.html": datetime.now(UTC)}
+        def files(self) -> dict[str, File]:
+            return {"gone.html": File(datetime.now(UTC), 1, "1")}
 
+    request = Request({"type": "http", "headers": []})
     with pytest.raises(ProblemError) as raised:
-        Outdated(settings.reports_uri, settings).answer("gone.html", "no such report")
+        Outdated(settings.reports_uri, settings).answer(request, "gone.html", "no such report")
     assert (raised.value.status, raised.value.detail) == (404, "no such report")
 
 

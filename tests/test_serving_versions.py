@@ -86,13 +86,17 @@ def test_without_lake_and_registry_the_last_good_state_is_served_from_the_first_
     write(settings, session("AAPL", version="1") + session("AAPL", "MSFT", version="2"))
     promote(settings, "return_5d", "2")
     with serve(settings) as client:
-        before = client.get("/v1/predictions").content
+        answer = client.get("/v1/predictions")
+        before = answer.content
+        assert "lakehouse-degraded" not in answer.headers
         assert reasons(client) == ""
     (settings.home / "lake").rename(settings.home / "away")
     (settings.home / "mlflow.db").unlink()
     with serve(settings) as client:
         eventually(lambda: "no table" in reasons(client) and "registry" in reasons(client))
-        assert client.get("/v1/predictions").content == before
+        answer = client.get("/v1/predictions")
+        assert answer.content == before
+        assert answer.headers["lakehouse-degraded"] == "lake, registry"
         assert client.get("/v1/models").json()["models"][0]["champion"]["version"] == "2"
         (settings.home / "away").rename(settings.home / "lake")
         write(settings, session("AAPL", version="2", as_of=SESSION + timedelta(days=1)))

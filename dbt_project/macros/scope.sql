@@ -14,6 +14,7 @@
                                         `relation` has the series of a full build
       scoped(relation)                  rows of a relation with symbol, interval and ts: `ts >= first_ts`
       scoped(relation, lookback=true)   `ts >= read_from`, and the column `is_lookback`: `ts < first_ts`
+      lookback_of(relation)             symbol, interval and `lookback`: how many of the rows of that are there to look back
       stored_state(['ema_12', ...])     symbol, interval and these columns of this model's own row at state_ts;
                                         no row where it is null, so join it with `left join`
 
@@ -84,6 +85,16 @@
     from {{ relation }}
     {%- endif %}
 )
+{%- endmacro %}
+
+{# How many rows of each series in a relation come before the first to build. #}
+{% macro lookback_of(relation) -%}
+    select
+        symbol,
+        interval,
+        cast(count(*) filter (where is_lookback) as integer) as lookback
+    from {{ relation }}
+    group by symbol, interval
 {%- endmacro %}
 
 {% macro stored_state(columns) -%}

@@ -1,10 +1,13 @@
 """The registered models, and what of them is served."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
 
 from serving.dependencies import SnapshotDep
+from serving.files import PublicFolder
 from serving.registry import CHALLENGER, CHAMPION
-from serving.routes.responses import NOT_READY
+from serving.routes.responses import INVALID, NOT_FOUND, NOT_READY
 from serving.schemas import AliasedVersion, RegisteredModel, RegisteredModels
 from serving.snapshot import Snapshot
 
@@ -26,6 +29,25 @@ async def list_models(snapshot: SnapshotDep) -> RegisteredModels:
             )
             for name in sorted({*snapshot.models, *served})
         ]
+    )
+
+
+@router.get(
+    "/models/{name}/{version}/card",
+    response_model=dict[str, Any],
+    responses=NOT_FOUND | INVALID,
+    summary="Model card of a version",
+)
+def get_model_card(
+    request: Request,
+    name: Annotated[str, Path(pattern=r"^\w[\w.-]{0,63}$", examples=["return_5d"])],
+    version: Annotated[str, Path(pattern="^[0-9]{1,9}$", examples=["3"])],
+) -> Response:
+    """What it is for, was trained on, can do and cannot; as a page where the header `Accept` asks for HTML."""
+    kind = "html" if "text/html" in request.headers.get("accept", "") else "json"
+    files: PublicFolder = request.app.state.reports
+    return files.answer(
+        request, f"cards/{name}/{version}.{kind}", f"There is no card of version {version} of a model '{name}'."
     )
 
 

@@ -39,7 +39,7 @@ def reports(request: Request, base: BaseDep) -> HTMLResponse:
 def report(request: Request, path: str) -> Response:
     """One file of a report."""
     files: PublicFolder = request.app.state.reports
-    return files.answer(path, "There is no such report. /reports lists them.")
+    return files.answer(request, path, "There is no such report. /reports lists them.")
 
 
 @router.get("/catalog")
@@ -52,7 +52,8 @@ async def catalog(base: BaseDep) -> RedirectResponse:
 def catalog_page(request: Request, path: str) -> Response:
     """dbt's catalogue, and the feature dictionary beside it."""
     files: PublicFolder = request.app.state.catalog
-    return files.answer(path or "index.html", "There is no data catalogue yet. Materializing the dbt models writes it.")
+    missing = "There is no data catalogue yet. Materializing the dbt models writes it."
+    return files.answer(request, path or "index.html", missing)
 
 
 @router.get("/docs")

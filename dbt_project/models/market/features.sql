@@ -103,12 +103,7 @@ own as (
 -- Windows over the bars of a series.
 lookbacks as (
 
-    select
-        symbol,
-        interval,
-        cast(count(*) filter (where is_lookback) as integer) as lookback
-    from history
-    group by symbol, interval
+    {{ lookback_of('history') }}
 
 ),
 

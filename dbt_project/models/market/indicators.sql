@@ -39,30 +39,24 @@ with delivered as (
 
 ),
 
--- How many rows come before the first to build. Only the longest averages are made of all of them.
-counted as (
-
-    select
-        symbol,
-        interval,
-        cast(count(*) filter (where is_lookback) as integer) as lookback
-    from delivered
-    group by symbol, interval
-
-),
-
 closes as (
 
     {{ as_lists('delivered', ['ts', 'close']) }}
 
 ),
 
+counted as (
+
+    {{ lookback_of('delivered') }}
+
+),
+
+-- Only the longest averages are made of all rows before the first to build, everything else of the last few.
 longest_windows as (
 
     select
         closes.symbol,
         closes.interval,
-        least(lookback, {{ long_rows }}) as lookback,
         {{ entry('ts', 'greatest(lookback - ' ~ long_rows ~ ', 0) + 1') }} as since,
         rolling_mean(close, 100, lookback) as sma_100,
         rolling_mean(close, 200, lookback) as sma_200
@@ -71,22 +65,12 @@ longest_windows as (
 
 ),
 
-recent as (
-
-    select delivered.*
-    from delivered
-    inner join longest_windows
-        on delivered.symbol = longest_windows.symbol and delivered.interval = longest_windows.interval
-        and delivered.ts >= longest_windows.since
-
-),
-
 bars as (
 
     select
         *,
         {{ bars_per_year('interval', 'asset_class') }} as bars_a_year
-    from {{ closes_at('recent') }}
+    from {{ closes_at('(select * from delivered where ts >= (select min(since) from longest_windows))') }}
 
 ),
 
@@ -136,6 +120,12 @@ lists as (
 
 ),
 
+counted_lately as (
+
+    {{ lookback_of('bars') }}
+
+),
+
 series as (
 
     select
@@ -144,7 +134,8 @@ series as (
         sma_100,
         sma_200
     from lists
-    inner join longest_windows on lists.symbol = longest_windows.symbol and lists.interval = longest_windows.interval
+    inner join counted_lately as counted on lists.symbol = counted.symbol and lists.interval = counted.interval
+    inner join longest_windows as longest on lists.symbol = longest.symbol and lists.interval = longest.interval
 
 ),
 
