@@ -28,7 +28,13 @@ app = typer.Typer(
 )
 app.add_typer(cli_rejects.app, name="rejects")
 app.add_typer(cli_keys.app, name="keys")
-for command in (cli_models.promote, cli_models.rollback, cli_models.reproduce, cli_models.lineage):
+for command in (
+    cli_models.promote,
+    cli_models.rollback,
+    cli_models.challenge,
+    cli_models.reproduce,
+    cli_models.lineage,
+):
     app.command()(command)
 
 _NEEDED_MIB = 1024

@@ -1,4 +1,4 @@
-"""Commands about registered models and what they said: `promote`, `rollback`, `reproduce`, `lineage`."""
+"""Commands about registered models and what they said: `promote`, `rollback`, `challenge`, `reproduce`, `lineage`."""
 
 import getpass
 import socket
@@ -46,6 +46,31 @@ def rollback(model: Model, why: Why) -> None:
         _fail(str(error))
     _settle(settings, registry, model)
     print(f"Champion of {model} is version {version} again.")
+
+
+def challenge(
+    model: Model,
+    share: Annotated[
+        float,
+        typer.Option("--share", min=0, max=1, help="Share of the symbols that it serves; 0: it only forecasts."),
+    ] = 0.0,
+    stop: Annotated[bool, typer.Option("--stop", help="End the challenge.")] = False,
+) -> None:
+    """Let the challenger forecast beside the champion, in the shadow or for a share of the symbols; or stop it."""
+    from ml.registry import RegistryError
+
+    registry = _registry(_prepared())
+    try:
+        version = registry.challenge(model, None if stop else share)
+    except RegistryError as error:
+        _fail(str(error))
+    _announce(model)
+    if stop:
+        print(f"No challenger of {model} forecasts.")
+    elif version is None:
+        print(f"The newest challenger of {model} is the champion: the next one that is trained will forecast.")
+    else:
+        print(f"Version {version} of {model} forecasts as challenger and serves {share:.0%} of the symbols.")
 
 
 def reproduce(model: Model, version: Version) -> None:
@@ -104,11 +129,16 @@ def lineage(
 
 def _settle(settings: Settings, registry: "Registry", model: str) -> None:
     """Tell the audit, and Dagster, whose automation then forecasts with the new champion."""
-    import dagster as dg
-
     from ml.audit import settle
 
     settle(Lake.from_settings(settings), registry, datetime.now(UTC))
+    _announce(model)
+
+
+def _announce(model: str) -> None:
+    """Tell Dagster that other versions of a model forecast."""
+    import dagster as dg
+
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization(["models", f"{model}_champion"]))
 

@@ -28,6 +28,8 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             *MODELS,
             evaluation.evaluation,
             forecasts.predictions,
+            forecasts.scores,
+            forecasts.interval_state,
             monitoring.data_drift,
             catalog.dbt_docs,
             upkeep.compaction,

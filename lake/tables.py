@@ -330,7 +330,8 @@ RAW_REQUESTS = _spec(
 
 PREDICTIONS = _spec(
     "forecasts/predictions",
-    "Forecasts of the champions for the newest session of every symbol with 252 sessions of history, with intervals.",
+    "Forecasts with intervals for the newest sessions of every symbol with 252 sessions of history: by the champions, "
+    "and by challengers that people have let forecast.",
     [
         _field("id", pa.string(), "Hash of the key; identifies a forecast for ever.", nullable=False),
         _field("symbol", pa.string(), "Ticker.", nullable=False),
@@ -353,6 +354,14 @@ PREDICTIONS = _spec(
         ),
         _field("model", pa.string(), "Registered model name.", nullable=False),
         _field("version", pa.string(), "Registered model version.", nullable=False),
+        _field("role", pa.string(), "What the version was then: champion or challenger.", nullable=False),
+        _field(
+            "backfilled",
+            pa.bool_(),
+            "Made when later sessions of the symbol were there already. The forecast saw none of them, and the model "
+            "neither learned from nor was calibrated on its session or a later one.",
+            nullable=False,
+        ),
         _field(
             "lake_versions",
             pa.string(),
@@ -364,6 +373,54 @@ PREDICTIONS = _spec(
         _field("created_at", UTC_TIMESTAMP, "When the forecast was made.", nullable=False),
     ],
     key=("symbol", "target", "as_of", "model", "version"),
+)
+
+SCORES = _spec(
+    "forecasts/scores",
+    "Forecasts against what happened, as outcomes become known: error, loss, and which intervals held.",
+    [
+        _field("id", pa.string(), "The forecast, as in forecasts/predictions.", nullable=False),
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("target", pa.string(), "return_5d or volatility_5d.", nullable=False),
+        _field("as_of", UTC_TIMESTAMP, "Newest session that the forecast knew.", nullable=False),
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field("version", pa.string(), "Registered model version.", nullable=False),
+        _field("role", pa.string(), "champion or challenger, when it forecast.", nullable=False),
+        _field("backfilled", pa.bool_(), "Made when later sessions were there already.", nullable=False),
+        _field("mean", pa.float64(), "Point forecast.", nullable=False),
+        _field("outcome", pa.float64(), "What happened over the horizon, in the unit of mean.", nullable=False),
+        _field("error", pa.float64(), "outcome - mean.", nullable=False),
+        _field("loss", pa.float64(), "Squared error of a return, QLIKE of a volatility.", nullable=False),
+        _field("known_at", UTC_TIMESTAMP, "Session at whose close the outcome was known.", nullable=False),
+        _field(
+            "hits",
+            pa.list_(pa.struct([("level", pa.float64()), ("hit", pa.bool_())])),
+            "Of each interval, whether the outcome lay inside.",
+            nullable=False,
+        ),
+    ],
+    key=("id",),
+)
+
+INTERVAL_STATE = _spec(
+    "forecasts/interval_state",
+    "How far the intervals of each model version have adapted to their hits and misses: its newest state each time.",
+    [
+        _field("model", pa.string(), "Registered model name.", nullable=False),
+        _field("version", pa.string(), "Registered model version.", nullable=False),
+        _field("as_of", UTC_TIMESTAMP, "Session at whose close the newest outcome in it was known.", nullable=False),
+        _field("symbol", pa.string(), "Ticker; * for what all symbols share.", nullable=False),
+        _field("outcomes", pa.int64(), "Outcomes that it was learned from.", nullable=False),
+        _field(
+            "shifts",
+            pa.list_(pa.struct([("level", pa.float64()), ("shift", pa.float64())])),
+            "Of each level, what is added to its share of misses; that of the symbol comes on top of that of all.",
+            nullable=False,
+        ),
+        _field("dagster_run_id", pa.string(), "Run that wrote it.", nullable=False),
+        _field("created_at", UTC_TIMESTAMP, "When it was written.", nullable=False),
+    ],
+    key=("model", "version", "as_of", "symbol"),
 )
 
 EVALUATION = _spec(
@@ -563,9 +620,11 @@ TABLES: dict[str, TableSpec] = {
         RAW_REQUESTS,
         GARCH,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
-        EVALUATION,
         AUDIT,
+        EVALUATION,
         PREDICTIONS,
+        SCORES,
+        INTERVAL_STATE,
         DATA_DRIFT,
         COMPACTION,
         VACUUM,

@@ -1,109 +1,95 @@
-"""Forecasting: champions in, one row of `forecasts/predictions` a symbol and target out, stored once."""
+"""Forecasting: registered versions in, one row of `forecasts/predictions` a symbol, target and session, stored once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lake.ids import forecast_id
 from lake.store import Lake
 from lake.tables import TABLES
-from ml.arrays import FloatArray, RowIndex
-from ml.artifact import LoadedModel, volatility_scale
+from ml.arrays import RowIndex
+from ml.artifact import volatility_scale
 from ml.datasets import TARGETS, Panel
+from ml.deployments import Deployment
+from ml.interval_state import known
+from ml.upsert import upsert
 
 PREDICTIONS = "forecasts/predictions"
 SCHEMA: pa.Schema = TABLES[PREDICTIONS].schema
 
+HISTORY = 20
+"""Sessions before the newest one that are forecast too where nobody has yet: a new version has scores at once."""
+
 
 def forecast(
     features: pd.DataFrame,
-    return_model: LoadedModel,
-    volatility_model: LoadedModel,
+    deployments: Sequence[Deployment],
     *,
-    scale_model: LoadedModel | None,
     lake_versions: Mapping[str, int],
     dagster_run_id: str,
     now: datetime,
 ) -> pa.Table:
-    """Forecasts of both targets for the newest usable session of every symbol.
+    """Forecasts for the newest usable session of every symbol, and for the sessions before it that are unseen.
 
     Parameters
     ----------
     features : rows of `market/features`; the newest 300 sessions of each symbol are plenty.
-    scale_model : the version that `return_model.conformal.scaled_by` names; None where that is None.
     now : aware; becomes `created_at`.
 
     Returns
     -------
-    Table in the schema of `forecasts/predictions`, sorted by symbol, then target. The id depends on
+    Table in the schema of `forecasts/predictions`, sorted by symbol, target, session and role. The id depends on
     (symbol, target, as_of, model, version) only, so a repeated forecast replaces itself.
-
-    Raises
-    ------
-    ValueError
-        If the scale is not the one that the intervals were calibrated with.
     """
-    given = (scale_model.name, scale_model.version) if scale_model else None
-    if given != return_model.conformal.scaled_by:
-        raise ValueError(
-            f"intervals of {return_model.name} version {return_model.version} are scaled by "
-            f"{return_model.conformal.scaled_by}, not by {given}"
-        )
     panel = Panel.of(features)
-    models = [m for m in (return_model, volatility_model, scale_model) if m is not None]
-    rows = newest_rows(panel, max(m.lookback for m in models))
-    horizon = TARGETS[return_model.contract.target].horizon
-    scale = volatility_scale(panel, rows, horizon, scale_model)
     common = {
         "lake_versions": json.dumps(dict(lake_versions), sort_keys=True),
         "dagster_run_id": dagster_run_id,
         "created_at": now,
     }
-    records = [
-        record | common for model in (return_model, volatility_model) for record in _records(panel, rows, model, scale)
-    ]
-    records.sort(key=lambda r: (r["symbol"], r["target"]))
+    records = [record | common for deployment in deployments for record in _records(panel, deployment)]
+    records.sort(key=lambda r: (r["symbol"], r["target"], r["as_of"], r["role"]))
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
 def store(lake: Lake, table: pa.Table) -> int:
-    """Write what is new of a table from `forecast`, in one commit; the number of rows written.
+    """Write what is new of a table from `forecast`; the number of rows written.
 
-    A forecast that the lake holds already stays as it is. One whose numbers changed, because a correction of the past
-    changed its features, takes the place of the old one.
+    A forecast that the lake holds already stays as it is. One for the newest session whose numbers changed, because a
+    correction of the past changed its features, takes the place of the old one; older sessions are never forecast
+    again, for their outcome may be known.
     """
-    if not lake.exists(PREDICTIONS):
-        lake.create(PREDICTIONS)
-    columns = ("mean", "last_price")
-    ids = table["id"].to_pylist()
-    known = lake.read(PREDICTIONS, ["id", *columns], pc.field("id").isin(ids)).to_pandas().set_index("id")
-    before, now = known.reindex(ids)[list(columns)].to_numpy(), table.select(columns).to_pandas().to_numpy()
-    changed = ~np.isclose(now, before, rtol=1e-6, atol=1e-12).all(axis=1)
-    if changed.any():
-        rows = table.filter(pa.array(changed))
-        quoted = ", ".join(f"'{i}'" for i in rows["id"].to_pylist())
-        lake.replace(PREDICTIONS, rows, predicate=f"id IN ({quoted})")
-    return int(changed.sum())
+    return upsert(lake, PREDICTIONS, table, ("mean", "last_price"), final=table["backfilled"].to_numpy())
 
 
-def newest_rows(panel: Panel, lookback: int) -> RowIndex:
-    """Row of the newest usable session of each symbol that has one."""
+def newest_rows(panel: Panel, lookback: int, unseen_from: datetime) -> tuple[RowIndex, NDArray[np.intp]]:
+    """Rows to forecast, and how many usable sessions of the symbol come after each.
+
+    They are the newest usable session of each symbol, and of the `HISTORY` before it those since `unseen_from`.
+    """
     rows = panel.rows(lookback)
     symbols = panel.frame["symbol"].to_numpy(object)[rows]
-    last = np.r_[symbols[1:] != symbols[:-1], True] if len(rows) else np.empty(0, bool)
-    return rows[last]
+    _, first, counts = np.unique(symbols, return_index=True, return_counts=True)
+    later = np.repeat(first + counts - 1, counts) - np.arange(len(rows))
+    unseen = (panel.frame["ts"].iloc[rows] >= unseen_from).to_numpy()
+    wanted = (later == 0) | ((later <= HISTORY) & unseen)
+    return rows[wanted], later[wanted]
 
 
-def _records(panel: Panel, rows: RowIndex, model: LoadedModel, scale: FloatArray) -> list[dict[str, object]]:
+def _records(panel: Panel, deployment: Deployment) -> list[dict[str, Any]]:
+    model = deployment.model
     target = TARGETS[model.contract.target]
-    mean = model.forecast(panel, rows)
-    bounds = model.conformal.intervals(mean, scale)
+    rows, later = newest_rows(panel, deployment.lookback, deployment.unseen_from)
     frame = panel.frame.iloc[rows]
+    mean = model.forecast(panel, rows)
+    scale = volatility_scale(panel, rows, target.horizon, deployment.scale_model)
+    bounds = model.conformal.intervals(mean, scale, _quantiles(deployment, frame))
     return [
         {
             "id": forecast_id(symbol, target.name, as_of, model.name, model.version),
@@ -120,14 +106,23 @@ def _records(panel: Panel, rows: RowIndex, model: LoadedModel, scale: FloatArray
             ],
             "model": model.name,
             "version": model.version,
+            "role": deployment.role,
+            "backfilled": bool(after > 0),
             "mlflow_run_id": model.run_id,
         }
-        for symbol, as_of, price, value, bound in zip(
-            frame["symbol"],
-            frame["ts"].tolist(),
-            frame["last_price"],
-            mean,
-            bounds,
-            strict=True,
+        for symbol, as_of, price, value, bound, after in zip(
+            frame["symbol"], frame["ts"].tolist(), frame["last_price"], mean, bounds, later, strict=True
         )
     ]
+
+
+def _quantiles(deployment: Deployment, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Half-widths [rows, levels] by the newest state that was known at the session of each row."""
+    conformal = deployment.model.conformal
+    quantiles = np.tile(conformal.quantiles, (len(frame), 1))
+    for as_of in frame["ts"].unique():
+        state = known(deployment.states, as_of)
+        if state is not None:
+            rows = (frame["ts"] == as_of).to_numpy()
+            quantiles[rows] = state.quantiles(conformal, frame.loc[rows, "symbol"].tolist())
+    return quantiles

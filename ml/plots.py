@@ -111,6 +111,33 @@ def forecasts(predictions: pa.Table) -> bytes:
     return _png(figure)
 
 
+def scores(table: pd.DataFrame, sessions: int = 250) -> bytes:
+    """Mean loss and 90 % coverage by session, one row of panels a target; challengers in another colour."""
+    from matplotlib.figure import Figure
+
+    targets = sorted(table["target"].unique())
+    figure = Figure(figsize=(9.6, 3.0 * len(targets)), layout="constrained")
+    ninety = [next(i["hit"] for i in hits if i["level"] == 0.90) for hits in table["hits"]]
+    for (loss, coverage), target in zip(figure.subplots(len(targets), 2, squeeze=False), targets, strict=True):
+        part = table.assign(hit=ninety).loc[table["target"] == target]
+        for (version, role), group in part.groupby(["version", "role"]):
+            means = group.groupby("as_of")[["loss", "hit"]].mean().tail(sessions)
+            style = {
+                "color": ACCENT if role == "champion" else INK,
+                "linestyle": "-" if role == "champion" else "--",
+                "label": f"{role}, version {version}",
+            }
+            loss.plot(means.index, means["loss"], **style)
+            coverage.plot(means.index, means["hit"], **style)
+        loss.set(title=f"{target}: mean loss")
+        loss.legend(frameon=False)
+        coverage.axhline(0.90, color=INK, linewidth=0.6, linestyle=":")
+        coverage.set(title=f"{target}: share inside the 90 % interval", ylim=(0, 1.02))
+        for axis in (loss, coverage):
+            axis.tick_params(axis="x", rotation=30)
+    return _png(figure)
+
+
 def symbol_overview(bars: pd.DataFrame, symbol: str, sessions: int = 504) -> bytes:
     """Price with its averages and bands, RSI and MACD of one symbol.
 

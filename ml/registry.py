@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER, BASELINE, CHAMPION, PREVIOUS = "challenger", "baseline", "champion", "previous"
+CHALLENGER_SHARE = "challenger_share"
+"""Tag of a registered model: the share of its symbols that the challenger serves."""
 
 _TRAINERS = ("numpy", "scikit-learn", "keras", "onnx", "skl2onnx")
 
@@ -276,6 +278,43 @@ class Registry:
         """The version that carries the alias `champion`; None before the first."""
         version = self._by_alias(name, CHAMPION)
         return self._load(version) if version else None
+
+    def challenger(self, name: str) -> LoadedModel | None:
+        """The version that carries the alias `challenger`; None before the first."""
+        version = self._by_alias(name, CHALLENGER)
+        return self._load(version) if version else None
+
+    def challenger_share(self, name: str) -> float | None:
+        """Share of the symbols that the challenger serves (0: it only forecasts); None where it does not forecast."""
+        share = self.client.get_registered_model(name).tags.get(CHALLENGER_SHARE)
+        return None if share is None else float(share)
+
+    def challenge(self, name: str, share: float | None) -> str | None:
+        """Let the challenger forecast, and serve a share of the symbols; None stops it.
+
+        Returns
+        -------
+        The version that forecasts as challenger now; None where it is the champion, or where nobody shall.
+
+        Raises
+        ------
+        RegistryError : no version was ever a challenger.
+        """
+        challenger = self._by_alias(name, CHALLENGER)
+        if challenger is None:
+            raise RegistryError(f"no version of {name} is a challenger: materialise models/{name} first")
+        if share is None:
+            if self.challenger_share(name) is not None:
+                self.client.delete_registered_model_tag(name, CHALLENGER_SHARE)
+            return None
+        self.client.set_registered_model_tag(name, CHALLENGER_SHARE, f"{share:g}")
+        champion = self._by_alias(name, CHAMPION)
+        return None if champion and champion.version == challenger.version else str(challenger.version)
+
+    def unseen_from(self, name: str, version: str) -> datetime:
+        """First session that a version neither learned from nor was calibrated on."""
+        first, _ = json.loads(self.tags(name, version)["split"])["test"]
+        return datetime.fromisoformat(first).replace(tzinfo=UTC)
 
     def load(self, name: str, version: str) -> LoadedModel:
         """A registered version. Raises `MlflowException` where there is none."""

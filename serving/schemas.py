@@ -195,7 +195,7 @@ class Score(BaseModel):
     """A forecast against what happened."""
 
     outcome: FiniteFloat = Field(description="What happened, in the unit of the mean.", examples=[-0.0102])
-    error: FiniteFloat = Field(description="How far the mean was off.", examples=[-0.0118])
+    error: FiniteFloat = Field(description="outcome - mean.", examples=[-0.0118])
     loss: FiniteFloat = Field(description="Squared error of a return, QLIKE of a volatility.", examples=[0.00014])
     known_at: datetime = Field(description="Session on which the outcome was known.", examples=["2022-12-28T00:00:00Z"])
     hits: list[Hit] = Field(description="By interval, narrowest first.")

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from serving.registry import CHAMPION, RegisteredModel
+from lake.assignment import served_by_challenger
+from serving.registry import CHALLENGER, CHAMPION, RegisteredModel
 from serving.schemas import Forecast, Prediction
 
 # A forecast over h sessions looks ahead for about this many days a session, weekends included.
@@ -193,7 +194,9 @@ def _served(symbol: str, offered: Sequence[Mapping[str, Any]], models: Mapping[s
 
 
 def _roles(symbol: str, model: RegisteredModel | None) -> tuple[str, ...]:
-    return (CHAMPION,)
+    """Aliases whose forecast a symbol is served, the first one that has it."""
+    share = model.challenger_share if model else None
+    return (CHALLENGER, CHAMPION) if share and served_by_challenger(symbol, share) else (CHAMPION,)
 
 
 def _prediction(symbol: str, rows: Sequence[Mapping[str, Any]], today: date) -> Prediction:

@@ -9,7 +9,6 @@ one it lies within the work.
 import argparse
 import csv
 import math
-import multiprocessing
 import os
 import random
 import shutil
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -33,16 +33,14 @@ from lake.landing import Landing
 from lake.settings import get_settings
 from lake.sources import EMBEDDED
 from lake.store import Lake
-from tests.graph_kit import LAKEHOUSE, UNIVERSE, Home, compared, rows
+from tests.graph_kit import LAKEHOUSE, Home, compared, rows
+from tests.processes import fork
 
+SERIES = "FB,MTUM,VIX"  # a short one of each embedded source
 LAST_EMBEDDED = datetime(2022, 12, 28, tzinfo=UTC)
 DROPPED_DAYS = 3
 DROPPED_SYMBOLS = tuple(f"NEW{number}" for number in range(20))
 _MATERIALIZE = (LAKEHOUSE, "materialize", "--select", "group:raw or group:market", "--missing")
-# Children are forked from a server that has imported everything and started no thread: imports would take longer
-# than the work that is to be killed.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["lake.landing", "skfolio.datasets", "arch", "tests.graph_kit"])
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Round:
 
 def new_home(folder: Path) -> Home:
     """A home with dropped files: days after the embedded prices, one of them corrected later, one with a bad row."""
-    home = Home(folder)
+    home = Home(folder, (("LAKEHOUSE_UNIVERSE", SERIES),))
     landing = Path(home.settings.landing_uri)
     landing.mkdir(parents=True)
     for number in range(DROPPED_DAYS):
@@ -170,14 +168,12 @@ def _drop(path: Path, day: date, closes: Mapping[str, float]) -> None:
     os.utime(path, (age, age))
 
 
-def _ingesting(home: Home) -> multiprocessing.process.BaseProcess:
-    process = _PROCESSES.Process(target=_ingest, args=(str(home.path),))
-    process.start()
-    return process
+def _ingesting(home: Home) -> BaseProcess:
+    return fork(_ingest, str(home.path))
 
 
 def _ingest(home: str) -> None:
-    os.environ |= {"LAKEHOUSE_HOME": home, "LAKEHOUSE_UNIVERSE": ",".join(UNIVERSE)}
+    os.environ |= {"LAKEHOUSE_HOME": home, "LAKEHOUSE_UNIVERSE": SERIES}
     settings = get_settings()
     lake = Lake.from_settings(settings)
     write_instruments(lake, settings.universe_symbols)

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lake.settings import Settings
-from ml.datasets import FEATURES, TARGETS, label
+from ml.artifact import LoadedModel, pack
+from ml.contract import Contract, golden, ranges
+from ml.datasets import FEATURES, TARGETS, Panel, Target, label
 from ml.gate import Decision
+from ml.intervals import calibrate
+from ml.models.base import Forecaster, Sample
 from ml.registry import Registered, Registry
 from ml.training import TrainingResult, train
 
@@ -89,3 +93,25 @@ def _symbol(name: str, ts: pd.DatetimeIndex, rng: np.random.Generator) -> pd.Dat
             frame[feature] = rng.standard_normal(n) * 0.1
     frame.loc[:20, list(FEATURES)] = np.nan
     return frame
+
+
+def naive_model(kind: type[Forecaster], target: Target, version: str, features: pd.DataFrame) -> LoadedModel:
+    """A baseline as a registered version, learned and calibrated on all rows; it needs no TensorFlow."""
+    panel, model = Panel.of(features), kind(target)
+    outcome, rows = label(panel.frame, target), panel.rows(model.lookback)
+    rows = rows[np.isfinite(outcome[rows])]
+    sample = Sample(panel.windows(rows, model.inputs, model.lookback), outcome[rows])
+    mean = model.fit(sample, sample).predict(sample.windows)
+    scale = panel.naive_volatility(rows, target.horizon) if target.kind == "return" else None
+    graph = model.export()
+    contract = Contract(
+        target.name,
+        model.name,
+        model.inputs,
+        model.lookback,
+        0,
+        calibrate(outcome[rows], mean, scale),
+        ranges(sample.windows, model.inputs),
+        golden(graph, sample.windows[0]),
+    )
+    return LoadedModel(target.name, version, "0" * 32, pack(graph, contract))

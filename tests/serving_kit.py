@@ -52,6 +52,8 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         ],
         "model": target,
         "version": version,
+        "role": "champion",
+        "backfilled": False,
         "lake_versions": json.dumps(LAKE_VERSIONS),
         "mlflow_run_id": "0" * 32,
         "dagster_run_id": "1" * 36,

@@ -18,7 +18,8 @@ from tests.test_landing import drop
 from tests.webhook import Webhook
 
 MARKET = {asset for asset in GRAPH if asset.startswith("market/")}
-FOLLOWERS = MARKET | {"forecasts/predictions", "monitoring/data_drift", "catalog/dbt_docs"}
+FORECASTS = {asset for asset in GRAPH if asset.startswith("forecasts/")}
+FOLLOWERS = MARKET | FORECASTS | {"monitoring/data_drift", "catalog/dbt_docs"}
 TRAINING = {"models/return_5d", "models/volatility_5d"}
 SATURDAY = datetime(2050, 1, 1, 6, 5, tzinfo=UTC)
 FRIDAY = SATURDAY - timedelta(days=1)
@@ -151,7 +152,7 @@ def test_a_failed_gate_holds_back_the_forecasts(world: World) -> None:
     assert world.tick() == set()
     world.check("models/return_5d_champion", "gate")
     world.make("models/return_5d_champion")
-    assert world.tick() == {"forecasts/predictions"}
+    assert world.tick() == FORECASTS
 
 
 def test_a_warning_holds_nothing_back(world: World) -> None:
@@ -164,7 +165,7 @@ def test_a_warning_holds_nothing_back(world: World) -> None:
 def test_new_models_go_before_the_gate_and_then_forecast(world: World) -> None:
     world.make("models/volatility_5d")
     requested = world.tick()
-    assert requested == {"models/volatility_5d_champion", "forecasts/predictions"}
+    assert requested == {"models/volatility_5d_champion"} | FORECASTS
 
 
 def test_models_train_once_on_saturday(definitions: dg.Definitions) -> None:
@@ -217,7 +218,7 @@ def test_a_schedule_keeps_the_tables_on_sunday_and_nothing_else_does(definitions
     assert schedule.cron_schedule == "0 6 * * 0"
     keys = definitions.resolve_job_def(schedule.job_name).asset_layer.selected_asset_keys
     assert {key.to_user_string() for key in keys} == {"upkeep/compaction", "upkeep/vacuum"}
-    world.make("forecasts/predictions")
+    world.make("forecasts/interval_state")
     assert world.tick() == set()
 
 

@@ -242,8 +242,6 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
     assert (done.returncode, done.stderr) == (0, "")
     assert asked(market) == symbols[10:]
     assert "[1/1]" in done.stdout
-    again = home.run(*command)
-    assert "parts to ask for: 0" in again.stdout
 
     def bars(of: Lake) -> pd.DataFrame:
         rows = of.read("raw/bars").to_pandas().drop(columns=["batch_id", "ingested_at"])

@@ -1,12 +1,9 @@
 """The dbt project on real prices: features as described, causal, documented, guarded, and safe to run again."""
 
 import json
-import os
 import re
 import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -32,6 +29,7 @@ from lake.sources import EMBEDDED
 from lake.store import Lake
 from lake.tables import TABLES, field_description
 from ml.datasets import FEATURES
+from tests.processes import dbt
 
 pytestmark = pytest.mark.xdist_group("dbt_project")
 
@@ -71,22 +69,10 @@ class Project:
         if not self.target.exists():  # to parse the whole project takes seconds
             self.target.mkdir(parents=True)
             shutil.copy(ensure_manifest().with_name(PARSED), self.target)
-        command = [
-            Path(sys.executable).with_name("dbt"),
-            *arguments,
-            "--project-dir",
-            PROJECT,
-            "--profiles-dir",
-            PROJECT,
-        ]
-        done = subprocess.run(
-            [*command, "--target-path", self.target, "--log-path", self.target],
-            env={**os.environ, "LAKEHOUSE_HOME": str(self.home), **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        place = ["--project-dir", PROJECT, "--profiles-dir", PROJECT]
+        place += ["--target-path", self.target, "--log-path", self.target]
+        done = dbt(*arguments, *place, cwd=PROJECT, **{"LAKEHOUSE_HOME": str(self.home), **environment})
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
     def artifact(self, name: str) -> dict[str, Any]:
@@ -474,14 +460,7 @@ def test_the_how_to_for_a_new_indicator_is_right_to_the_letter(project: Project,
         assert text.count(before) == 1, file
         (tmp_path / file).write_text(text.replace(before, after))
     (command,) = re.findall(r"```\n\.venv/bin/dbt (.*?)\n```", how_to)
-    done = subprocess.run(
-        [Path(sys.executable).with_name("dbt"), *command.split()],
-        cwd=tmp_path,
-        env={**os.environ, "LAKEHOUSE_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = dbt(*command.split(), cwd=tmp_path, LAKEHOUSE_HOME=str(tmp_path / "home"))
     assert done.returncode == 0, done.stdout
     built = Project(tmp_path / "home", tmp_path / PROJECT.name / "target")
     references = runpy.run_path(str(tmp_path / "tests" / "test_indicators.py"))

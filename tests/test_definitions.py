@@ -59,9 +59,11 @@ GRAPH = {
         ("market/features", "models/garch", "models/return_5d_champion", "models/volatility_5d_champion"),
         (),
     ),
+    "forecasts/scores": (("forecasts/predictions", "market/bars"), ("intervals_cover",)),
+    "forecasts/interval_state": (("forecasts/scores",), ()),
     "monitoring/data_drift": (("market/features",), ("no_drift",)),
     "catalog/dbt_docs": (("market/features",), ()),
-    "upkeep/compaction": (("forecasts/predictions",), ()),
+    "upkeep/compaction": (("forecasts/interval_state",), ()),
     "upkeep/vacuum": (("upkeep/compaction",), ("pinned_versions_readable",)),
 }
 HEAVY = ("tensorflow", "keras", "mlflow", "evidently", "sklearn")

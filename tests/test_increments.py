@@ -1,10 +1,7 @@
 """Increments: whatever happens to the raw tables, tables built step by step are those that a full build gives."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,9 +24,10 @@ from lake.calendars import write_sessions
 from lake.derived import register_functions
 from lake.duck import connect, define_view
 from lake.increments import Model, Written
-from lake.store import Lake
+from lake.store import Lake, Snapshot
 from lake.tables import RAW_BARS, RAW_CORPORATE_ACTIONS, RAW_FLAGS, RAW_INSTRUMENTS, TABLES
 from tests.bars import PRICES, walk
+from tests.processes import dbt
 
 pytestmark = pytest.mark.xdist_group("increments")
 PROJECT = Path(__file__).parents[1] / "dbt_project"
@@ -78,13 +76,7 @@ def _models() -> list[Model]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         place = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", folder]
-        done = subprocess.run(
-            [Path(sys.executable).with_name("dbt"), "run", "--select", *MODELS, *place],
-            env={**os.environ, "LAKEHOUSE_HOME": str(folder / "home")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = dbt("run", "--select", *MODELS, *place, cwd=PROJECT, LAKEHOUSE_HOME=str(folder / "home"))
         assert done.returncode == 0, done.stdout
         manifest = json.loads((folder / "manifest.json").read_text())
         results = json.loads((folder / "run_results.json").read_text())["results"]
@@ -108,6 +100,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnect
     """A connection like dbt's, which is shown one lake after the other: to load the Delta extension takes a while."""
     with connect(Lake(str(tmp_path_factory.mktemp("empty")))) as connection:
         register_functions(connection)
+        connection.execute("set threads = 1")  # the tables are small
         yield connection
 
 
@@ -124,19 +117,24 @@ class Market:
 
     def build(self, *tables: str, full_refresh: bool = False) -> dict[str, Written]:
         """Build these tables (default: all); what was written."""
-        written = {}
+        written: dict[str, Written] = {}
+        snapshots: dict[str, Snapshot] = {}
+
+        def show(*tables: str) -> None:
+            for table in tables:
+                if snapshot := self.lake.snapshot(table):
+                    snapshots[table] = snapshot
+                    define_view(self.connection, self.lake, table, snapshot.version)
+
+        show(*self.lake.tables())
         for model in self.models:
             if not tables or model.table in tables:
-                snapshots = {}
-                for table in self.lake.tables():
-                    if snapshot := self.lake.snapshot(table):
-                        snapshots[table] = snapshot
-                        define_view(self.connection, self.lake, table, snapshot.version)
                 with self.connection.cursor() as cursor:
                     cursor.execute("set timezone = 'UTC'")
                     written[model.table] = increments.build(
                         cursor, self.lake, model, snapshots, full_refresh=full_refresh
                     )
+                show(model.table)
         return written
 
     def bars(self, symbol: str, first: int, last: int) -> pd.DataFrame:

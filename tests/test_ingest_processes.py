@@ -2,7 +2,6 @@
 
 import os
 import signal
-from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from lake.ingest import close_interrupted_batches, create_raw_tables, ingest, un
 from lake.landing import ingest_file
 from lake.store import Lake
 from tests.bars import PRICES, walk
+from tests.processes import FORKED, fork
 
-SPAWN = get_context("spawn")
 WRITES = ("raw/bars", "raw/rejects", "raw/flags", "raw/batches", "raw/readings")
 
 
@@ -32,8 +31,7 @@ def ingest_and_die(uri: str, path: Path, before: str) -> None:
 
 
 def ingest_until_killed(lake: Lake, path: Path, before: str) -> None:
-    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, before))
-    process.start()
+    process = fork(ingest_and_die, lake.uri, path, before)
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
 
@@ -54,10 +52,8 @@ def ingest_at_once(uri: str, path: Path, ready: Barrier) -> None:
 
 
 def run_at_once(lake: Lake, *paths: Path) -> None:
-    ready = SPAWN.Barrier(len(paths))
-    processes = [SPAWN.Process(target=ingest_at_once, args=(lake.uri, path, ready)) for path in paths]
-    for process in processes:
-        process.start()
+    ready = FORKED.Barrier(len(paths))
+    processes = [fork(ingest_at_once, lake.uri, path, ready) for path in paths]
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * len(paths)
@@ -138,9 +134,7 @@ def test_what_a_killed_batch_has_appended_stays_its_own_when_a_correction_comes_
 ) -> None:
     bars = walk()
     path = written(bars, tmp_path / "AAPL.csv")
-    process = SPAWN.Process(target=ingest_and_die, args=(lake.uri, path, "raw/batches"))
-    process.start()
-    process.join(60)
+    fork(ingest_and_die, lake.uri, path, "raw/batches").join(60)
     corrected = bars.assign(close=bars["close"] * 1.0001)
     assert ingest(lake, corrected, "file", "correction").accepted == 60
     assert ingest_file(lake, path).accepted == 60

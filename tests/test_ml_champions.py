@@ -14,6 +14,7 @@ from lake.store import Lake
 from ml.artifact import LoadedModel, pack
 from ml.audit import settle
 from ml.datasets import TARGETS
+from ml.deployments import deployments
 from ml.evaluation import loss
 from ml.gate import Incumbent, decide
 from ml.registry import CHAMPION, PREVIOUS, Registry, RegistryError
@@ -195,3 +196,35 @@ def test_a_kill_between_registry_and_audit_loses_nothing(
     registry.set_alias(MODEL, baseline)
     assert [settle(lake, registry, datetime.now(UTC)) for _ in range(2)] == [1, 0]
     assert audit(lake)[-1] == ("outside", challenger, baseline, "unknown", "the alias was moved with other tools")
+
+
+def test_a_challenger_forecasts_only_where_a_person_lets_it(
+    registry: Registry, lake: Lake, result: TrainingResult
+) -> None:
+    with pytest.raises(RegistryError, match="no version of volatility_5d is a challenger"):
+        registry.challenge(MODEL, 0.25)
+    returns = trained("return_5d", 1)
+    naive = register(registry, returns, decide(returns))[returns.baseline.model].version
+    registry.promote("return_5d")
+    with pytest.raises(LookupError, match="no champion of volatility_5d"):
+        deployments(lake, registry)
+    registered = register(registry, result, decide(result))
+    baseline, challenger = (registered[c.model].version for c in (result.baseline, result.challenger))
+    registry.appoint(MODEL, baseline, "ana", "simpler")
+
+    def deployed() -> list[tuple[str, str]]:
+        found = deployments(lake, registry)
+        first = datetime.fromisoformat(result.split_dates["test"][0]).replace(tzinfo=UTC)
+        assert {d.unseen_from for d in found if d.model.name == MODEL} == {first}
+        return [(d.model.version, d.role) for d in found]
+
+    champions = [(naive, "champion"), (baseline, "champion")]
+    assert deployed() == champions
+    assert registry.challenge(MODEL, 0.25) == challenger
+    assert registry.challenger_share(MODEL) == 0.25
+    assert deployed() == [*champions, (challenger, "challenger")]
+    registry.appoint(MODEL, challenger, "ana", "better")
+    assert registry.challenge(MODEL, 0.0) is None, "it is the champion"
+    assert deployed() == [champions[0], (challenger, "champion")]
+    assert registry.challenge(MODEL, None) is None
+    assert registry.challenger_share(MODEL) is None

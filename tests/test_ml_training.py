@@ -15,6 +15,7 @@ from lake.tables import TABLES
 from ml import plots
 from ml.artifact import LoadedModel
 from ml.datasets import TARGETS, label
+from ml.deployments import Deployment
 from ml.forecasting import forecast, store
 from ml.gate import decide
 from ml.registry import Registry
@@ -179,12 +180,19 @@ def loaded(result: TrainingResult, version: str) -> LoadedModel:
     return LoadedModel(result.target.name, version, f"run-{version}", result.challenger.onnx)
 
 
+def made(features: pd.DataFrame, *models: LoadedModel, scale: LoadedModel | None = None, now=NOW) -> pa.Table:
+    """Forecasts of the newest session only: the models have seen every other one."""
+    unseen_from = features["ts"].max().to_pydatetime()
+    scales = {"return_5d": scale, "volatility_5d": None}
+    deployed = [Deployment(model, "champion", unseen_from, scales[model.name]) for model in models]
+    return forecast(features, deployed, lake_versions=LAKE, dagster_run_id="d", now=now)
+
+
 def test_forecasts_fill_the_table_and_keep_their_ids(
     features: pd.DataFrame, returns: TrainingResult, volatility: TrainingResult
 ) -> None:
     models = loaded(returns, "4"), loaded(volatility, "9")
-    made = {"scale_model": None, "lake_versions": LAKE, "dagster_run_id": "d"}
-    table = forecast(features, *models, **made, now=NOW)
+    table = made(features, *models)
     assert table.schema == TABLES["forecasts/predictions"].schema
     rows = table.to_pylist()
     assert [(r["symbol"], r["target"]) for r in rows] == [
@@ -202,9 +210,9 @@ def test_forecasts_fill_the_table_and_keep_their_ids(
             assert r["price"] is None
             assert r["mean"] > 0
     assert rows[0]["id"] == forecast_id("S0", "return_5d", features["ts"].max(), "return_5d", "4")
-    later = forecast(features, *models, **made, now=datetime(2027, 1, 1, tzinfo=UTC))
+    later = made(features, *models, now=datetime(2027, 1, 1, tzinfo=UTC))
     assert later["id"].to_pylist() == table["id"].to_pylist()
-    newer = forecast(features, models[0], loaded(volatility, "10"), **made, now=NOW)
+    newer = made(features, models[0], loaded(volatility, "10"))
     changed = [a != b for a, b in zip(newer["id"].to_pylist(), table["id"].to_pylist(), strict=True)]
     assert changed == [False, True] * 4
 
@@ -213,21 +221,17 @@ def test_a_known_forecast_is_not_written_again_and_a_corrected_one_takes_its_pla
     tmp_path: Path, features: pd.DataFrame, returns: TrainingResult, volatility: TrainingResult
 ) -> None:
     lake = Lake(str(tmp_path))
-
-    def made(frame: pd.DataFrame) -> pa.Table:
-        models = loaded(returns, "4"), loaded(volatility, "9")
-        return forecast(frame, *models, scale_model=None, lake_versions=LAKE, dagster_run_id="d", now=NOW)
-
-    assert store(lake, made(features)) == 8
+    models = loaded(returns, "4"), loaded(volatility, "9")
+    assert store(lake, made(features, *models)) == 8
     version = lake.version("forecasts/predictions")
-    assert store(lake, made(features)) == 0
-    assert store(lake, made(features[features["symbol"] == "S1"])) == 0
+    assert store(lake, made(features, *models)) == 0
+    assert store(lake, made(features[features["symbol"] == "S1"], *models)) == 0
     assert lake.version("forecasts/predictions") == version
     corrected = features.copy()
     newest = (corrected["symbol"] == "S2") & (corrected["ts"] == corrected["ts"].max())
     corrected.loc[newest, "last_price"] *= 1.01
-    assert store(lake, made(corrected)) == 2
-    assert store(lake, made(features[features["ts"] < features["ts"].max()])) == 8
+    assert store(lake, made(corrected, *models)) == 2
+    assert store(lake, made(features[features["ts"] < features["ts"].max()], *models)) == 8
     stored = lake.read("forecasts/predictions").to_pandas()
     assert len(stored) == stored["id"].nunique() == 16
 
@@ -236,16 +240,8 @@ def test_a_symbol_is_forecast_as_of_its_own_newest_usable_session(
     features: pd.DataFrame, returns: TrainingResult, volatility: TrainingResult
 ) -> None:
     ended = features[(features["symbol"] != "S1") | (features["ts"] < "2017-01-01")]
-    ended = ended[(ended["symbol"] != "S2") | (ended["ts"] < "2015-02-01")]
-    table = forecast(
-        ended,
-        loaded(returns, "4"),
-        loaded(volatility, "9"),
-        scale_model=None,
-        lake_versions=LAKE,
-        dagster_run_id="d",
-        now=NOW,
-    ).to_pandas()
+    ended = ended[(ended["symbol"] != "S2") | (ended["ts"] < "2015-01-25")]
+    table = made(ended, loaded(returns, "4"), loaded(volatility, "9")).to_pandas()
     assert table["symbol"].unique().tolist() == ["S0", "S1", "S3"]
     assert table.loc[table["symbol"] == "S1", "as_of"].max() == pd.Timestamp("2016-12-30", tz="UTC")
 
@@ -257,17 +253,16 @@ def test_return_intervals_are_pinned_to_the_volatility_that_scaled_them(
     result = train(RETURN, features, seed=1, lookback=5, epochs=1, volatility_model=scale)
     model = loaded(result, "4")
     assert model.conformal.scaled_by == ("volatility_5d", "9")
-    made = {"lake_versions": LAKE, "dagster_run_id": "d", "now": NOW}
     with pytest.raises(ValueError, match="scaled by"):
-        forecast(features, model, loaded(volatility, "10"), scale_model=loaded(volatility, "10"), **made)
-    rows = forecast(features, model, loaded(volatility, "10"), scale_model=scale, **made).to_pylist()
+        made(features, model, scale=loaded(volatility, "10"))
+    rows = made(features, model, loaded(volatility, "10"), scale=scale).to_pylist()
     q = model.conformal.quantiles[0]
     assert rows[0]["intervals"][0]["upper"] == pytest.approx(rows[0]["mean"] + q * rows[1]["mean"], rel=1e-5)
 
 
 def test_pictures_are_png(features: pd.DataFrame, returns: TrainingResult, volatility: TrainingResult) -> None:
     models = loaded(returns, "4"), loaded(volatility, "9")
-    table = forecast(features, *models, scale_model=None, lake_versions=LAKE, dagster_run_id="d", now=NOW)
+    table = made(features, *models)
     bars = volatility.test.assign(
         close_adj=1.0, sma_50=1.0, bb_upper_20=1.1, bb_lower_20=0.9, rsi_14=50.0, macd=0.0, macd_signal=0.0
     )

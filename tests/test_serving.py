@@ -3,16 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import jsonschema
 import pytest
 
+from lake.assignment import served_by_challenger
 from lake.settings import Settings
 from serving.app import create_app
 from tests.serving_kit import (
     SESSION,
+    eventually,
     forecast,
     make_settings,
     problem,
+    promote,
+    registry_client,
     serve,
     session,
     write,
@@ -167,3 +172,23 @@ def test_answers_and_problems_are_what_the_openapi_document_promises(settings: S
                 declared = openapi["paths"][template]["get"]["responses"][str(answer.status_code)]["content"]
                 schema = declared[answer.headers["content-type"]]["schema"]
                 jsonschema.Draft202012Validator(schema | {"components": openapi["components"]}).validate(answer.json())
+
+
+def test_a_challenger_serves_its_share_of_the_symbols_where_it_has_forecast(settings: Settings) -> None:
+    symbols = [f"S{i}" for i in range(20)]
+    theirs = {symbol for symbol in symbols if served_by_challenger(symbol, 0.5)}
+    rows = session(*symbols) + session(*symbols[:-1], version="2", role="challenger")
+    write(settings, rows)
+    promote(settings, "return_5d", "2", alias="challenger")
+
+    def by_challenger(client: httpx.Client) -> set[str]:
+        found = client.get("/v1/predictions").json()["predictions"]
+        versions = {p["symbol"]: {f["target"]: f["model"]["version"] for f in p["forecasts"]} for p in found}
+        assert {version["volatility_5d"] for version in versions.values()} == {"1"}
+        return {symbol for symbol, version in versions.items() if version["return_5d"] == "2"}
+
+    with serve(settings) as client:
+        assert by_challenger(client) == set()
+        for share, expected in (("0", set()), ("0.5", theirs - {"S19"}), ("1", set(symbols[:-1]))):
+            registry_client(settings).set_registered_model_tag("return_5d", "challenger_share", share)
+            eventually(lambda expected=expected: by_challenger(client) == expected)

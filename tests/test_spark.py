@@ -33,6 +33,7 @@ LOGARITHMIC = {
     FEATURES: ("log_", "scaled_", "ewma_", "close_", "sma_", "macd_", "drawdown_", "market_", "detrended_"),
 }
 CLUSTER = "local-cluster[2,1,1024]"  # two executors, each a process with one core and 1 GiB
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # of a JVM that lives for a minute
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,8 +55,10 @@ class OnSpark(Project):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LAKEHOUSE_HOME", str(self.home))
             patch.setenv("LAKEHOUSE_ENGINE", "spark")
-            options = f"--master {CLUSTER} --conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false"
-            patch.setenv("PYSPARK_SUBMIT_ARGS", f"{options} pyspark-shell")
+            options = {"sql.shuffle.partitions": 2, "ui.enabled": "false"}
+            options |= {f"{jvm}.extraJavaOptions": f"'{QUICK_START}'" for jvm in ("driver", "executor")}
+            told = " ".join(f"--conf spark.{name}={value}" for name, value in options.items())
+            patch.setenv("PYSPARK_SUBMIT_ARGS", f"--master {CLUSTER} {told} pyspark-shell")
             done = dbtRunner().invoke(["run", *(f"--{name}={path}" for name, path in place.items())])
         assert done.success, (self.target / "dbt.log").read_text()
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets_pkg.metadata import column_schema, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
-from lake.tables import COMPACTION, PREDICTIONS, VACUUM
+from lake.tables import COMPACTION, INTERVAL_STATE, VACUUM
 
 _OWNERS = ["team:data-engineering"]
 _VACUUM = dg.AssetKey(VACUUM.name.split("/"))
@@ -20,7 +20,7 @@ _VACUUM = dg.AssetKey(VACUUM.name.split("/"))
     group_name="upkeep",
     owners=_OWNERS,
     kinds={"python", "delta"},
-    deps=[PREDICTIONS.name.split("/")],  # the end of the graph: what a run has just written is compacted, too
+    deps=[INTERVAL_STATE.name.split("/")],  # the end of the graph: what a run has just written is compacted, too
     metadata={"dagster/column_schema": column_schema(COMPACTION.schema)},
     pool="upkeep",
 )
