@@ -71,7 +71,7 @@ def _table(frame: pd.DataFrame, target: Target, metrics: _Metrics) -> pd.DataFra
     ts = frame["ts"].to_numpy("datetime64[us]")
     groups = [("all", "all", np.arange(len(frame)))]
     for grouping in GROUPINGS:
-        groups += [(grouping, str(name), rows) for name, rows in frame.groupby(grouping).indices.items()]
+        groups += [(grouping, str(name), np.asarray(rows)) for name, rows in frame.groupby(grouping).indices.items()]
     return pd.DataFrame(
         [
             {
