@@ -352,6 +352,13 @@ PREDICTIONS = _spec(
             "Conformal prediction intervals, in the unit of mean.",
             nullable=False,
         ),
+        _field(
+            "contributions",
+            pa.list_(pa.struct([("feature", pa.string()), ("contribution", pa.float64())])),
+            "What moves mean away from the forecast of a typical window: the five largest, signed, in its unit; "
+            "empty for a model that always says the same.",
+            nullable=False,
+        ),
         _field("model", pa.string(), "Registered model name.", nullable=False),
         _field("version", pa.string(), "Registered model version.", nullable=False),
         _field("role", pa.string(), "What the version was then: champion or challenger.", nullable=False),

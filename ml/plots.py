@@ -56,6 +56,16 @@ def forecast_vs_outcome(result: TrainingResult) -> bytes:
     return _png(figure)
 
 
+def importance(result: TrainingResult) -> bytes:
+    """Mean absolute contribution of each feature to the challenger's held-out forecasts, the largest on top."""
+    figure, (axis,) = _figure(1, height=4.2)
+    names, values = list(result.importance)[::-1], list(result.importance.values())[::-1]
+    axis.barh(names, values, color=ACCENT)
+    axis.set(title=f"{result.target.name}: {result.challenger.model}", xlabel="mean absolute contribution")
+    axis.tick_params(axis="y", labelsize=6)
+    return _png(figure)
+
+
 def coverage(result: TrainingResult) -> bytes:
     """Held-out coverage of the intervals of both registered candidates, overall and by symbol."""
     figure, (overall, by_symbol) = _figure(2)

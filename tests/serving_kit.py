@@ -50,6 +50,7 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         "intervals": [
             {"level": level, "lower": 0.01 - level / 10, "upper": 0.01 + level / 10} for level in (0.95, 0.8, 0.9)
         ],
+        "contributions": [{"feature": "log_ewma_vol", "contribution": -0.002}],
         "model": target,
         "version": version,
         "role": "champion",
@@ -148,6 +149,7 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
         seed=7,
         conformal=calibrate(draws.lognormal(-4, 0.3, 200), forecasts, scale, scaled_by=scaled_by),
         ranges=ranges(windows, inputs),
+        typical=tuple(windows[:, -1].mean(axis=0).tolist()),
         golden=golden(built, windows[0]),
     )
     return pack(built, replace(contract, **changes))

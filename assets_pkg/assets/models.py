@@ -15,6 +15,7 @@ from assets_pkg.metadata import column_schema, picture, shown_table, table_resul
 from assets_pkg.resources.lakehouse import LakehouseResource
 from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
+from lake.files import Folder
 from lake.tables import AUDIT, GARCH, decision_spec, evaluation_spec
 
 _OWNERS = ["team:quantitative-research"]
@@ -77,6 +78,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
         mlflow: MlflowResource,
     ) -> dg.MaterializeResult[Any]:
         from ml import plots
+        from ml.card import card, write_card
         from ml.datasets import TARGETS
         from ml.gate import decide
         from ml.inputs import read_inputs
@@ -91,6 +93,10 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
             decision = decide(result, features, registry.incumbent(target))
             registry.log(result, decision)
             versions = registry.register(result, decision, lake_versions=lake_versions, code_version=code_version())
+        reports = Folder(lakehouse.settings.reports_uri, lakehouse.settings)
+        for candidate in (result.challenger, result.baseline):
+            version = versions[candidate.model].version
+            write_card(reports, card(result, candidate, decision, registry.tags(target, version), version))
         rows = pa.Table.from_pandas(result.test, preserve_index=False).select(table.schema.names).cast(table.schema)
         if not lake.exists(table.name) or not lake.read(table.name).equals(rows):
             lake.replace(table.name, rows)
@@ -108,6 +114,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
             "learning curve": picture(plots.learning_curve(result)),
             "forecast against outcome": picture(plots.forecast_vs_outcome(result)),
             "coverage of the intervals": picture(plots.coverage(result)),
+            "importance of the features": picture(plots.importance(result)),
         }
         return table_result(lake, table.name, extra)
 
@@ -150,11 +157,12 @@ def champion(target: str) -> dg.AssetsDefinition:
         pool="training",
     )
     def asset(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
+        from assets_pkg.definitions import build_definitions
         from ml.registry import Registry
 
         lake = lakehouse.lake
-        who, failed = f"gate (Dagster run {context.run_id})", failed_checks_upstream(context)
-        decision = Registry(lakehouse.settings).promote(target, who, failed)
+        failed = failed_checks_upstream(build_definitions(), context.instance, key)
+        decision = Registry(lakehouse.settings).promote(target, f"gate (Dagster run {context.run_id})", failed)
         row = {
             "decided_at": datetime.now(UTC),
             "champion": decision.winner,
