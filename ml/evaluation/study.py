@@ -164,4 +164,4 @@ def _adaptive_bounds(frame: pd.DataFrame, mean: FloatArray, scale: FloatArray | 
         bounds = mean[:, None, None] * np.exp(np.stack([-q, q], axis=2))
     else:
         bounds = mean[:, None, None] + scale[:, None, None] * np.stack([-q, q], axis=2)
-    return bounds[with_intervals(frame)]
+    return np.asarray(bounds[with_intervals(frame)], np.float64)
