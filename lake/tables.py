@@ -356,7 +356,7 @@ PREDICTIONS = _spec(
             "contributions",
             pa.list_(pa.struct([("feature", pa.string()), ("contribution", pa.float64())])),
             "What moves mean away from the forecast of a typical window: the five largest, signed, in its unit; "
-            "empty for a model that always says the same.",
+            "empty for a model that always says the same, and for what is backfilled.",
             nullable=False,
         ),
         _field("model", pa.string(), "Registered model name.", nullable=False),
