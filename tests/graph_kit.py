@@ -33,6 +33,7 @@ BOOKKEEPING = {
     "mlflow_run_id",
     "created_at",
     "decided_at",
+    "evaluated_at",
     "rejected_at",
     "flagged_at",
 }
