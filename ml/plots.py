@@ -104,6 +104,21 @@ def garch(rows: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
+def segments(rows: pd.DataFrame) -> bytes:
+    """Segment of every share by year, a colour each, and the mean silhouette."""
+    figure, (places, quality) = _figure(2, height=1.5 + 0.15 * rows["symbol"].nunique())
+    by_year = rows.pivot(index="symbol", columns="year", values="segment").sort_values(rows["year"].max())
+    places.pcolormesh(
+        by_year.columns, range(len(by_year)), by_year % 20, cmap="tab20", edgecolors="white", linewidth=0.5
+    )
+    places.set_yticks(range(len(by_year)), by_year.index, fontsize=7)
+    places.set_title("segment by year")
+    silhouette = rows.groupby("year")["silhouette"].mean()
+    quality.plot(silhouette.index, silhouette, color=ACCENT)
+    quality.set(title="mean silhouette", ylim=(0, None))
+    return _png(figure)
+
+
 def forecasts(predictions: pa.Table) -> bytes:
     """Newest forecast of every symbol with its 90 % interval, one panel a target."""
     rows = pd.DataFrame(predictions.to_pylist())

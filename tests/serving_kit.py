@@ -130,8 +130,7 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
     Version 1 of the return scales its intervals by the naive volatility, the others by volatility_5d version 1.
     """
     is_return, number = target.startswith("return"), float(version)
-    inputs = ("log_return_1", "log_ewma_vol") if is_return else ("log_ewma_vol",)
-    lookback = 3 if is_return else 1
+    inputs, lookback = _window(target)
     graph = Graph(lookback, len(inputs))
     newest = graph.last_step(0)
     if is_return:
@@ -160,13 +159,20 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
     return pack(built, replace(contract, **changes))
 
 
+def _window(target: str) -> tuple[tuple[str, ...], int]:
+    return (("log_return_1", "log_ewma_vol"), 3) if target.startswith("return") else (("log_ewma_vol",), 1)
+
+
 def register(settings: Settings, target: str, onnx: bytes, digest_tag: str | None = None) -> str:
     """Register a file by MLflow; the new version."""
     folder = settings.home / "artifacts" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(onnx)
+    inputs, lookback = _window(target)
     tags = {
         "seed": "7",
+        "features": json.dumps(inputs),
+        "lookback": str(lookback),
         "lake_versions": json.dumps(LAKE_VERSIONS, sort_keys=True),
         "digest": digest_tag or digest(onnx, LAKE_VERSIONS),
     }

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets_pkg.assets.market import FEATURES
+from assets_pkg.assets.market import DAILY, FEATURES
 from assets_pkg.checks.upstream import failed_checks_upstream
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
 from assets_pkg.metadata import column_schema, picture, shown_table, table_result
@@ -16,7 +16,7 @@ from assets_pkg.resources.lakehouse import LakehouseResource
 from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
 from lake.files import Folder
-from lake.tables import AUDIT, GARCH, decision_spec, evaluation_spec
+from lake.tables import AUDIT, GARCH, SEGMENTS, decision_spec, evaluation_spec
 
 _OWNERS = ["team:quantitative-research"]
 _INPUTS = [FEATURES.split("/"), GARCH.name.split("/")]
@@ -43,6 +43,31 @@ def garch(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
     rows = lake.read(GARCH.name).to_pandas()
     extra = {"years written": ", ".join(map(str, years)) or "none", "parameters by year": picture(plots.garch(rows))}
     return table_result(lake, GARCH.name, extra)
+
+
+@dg.asset(
+    key=SEGMENTS.name.split("/"),
+    description=SEGMENTS.description,
+    group_name="models",
+    owners=_OWNERS,
+    kinds={"sklearn", "delta"},
+    deps=[FEATURES.split("/")],
+    metadata={"dagster/column_schema": column_schema(SEGMENTS.schema)},
+    automation_condition=FOLLOW_UPSTREAM,
+)
+def segments(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+    """Place every share in every year."""
+    from ml import plots
+    from ml.segments import segments as find
+
+    lake = lakehouse.lake
+    columns = ["symbol", "asset_class", "ts", "scaled_return_1"]
+    found = find(lake.read(FEATURES, columns, filters=DAILY).to_pandas())
+    rows = pa.Table.from_pandas(found, schema=SEGMENTS.schema, preserve_index=False)
+    if not lake.exists(SEGMENTS.name) or not lake.read(SEGMENTS.name).equals(rows):
+        lake.replace(SEGMENTS.name, rows)
+    extra = {"segments": picture(plots.segments(found))} if len(found) else {}
+    return table_result(lake, SEGMENTS.name, extra)
 
 
 class TrainConfig(dg.Config):
@@ -218,6 +243,7 @@ def audit(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
 
 MODELS = [
     garch,
+    segments,
     trained("volatility_5d"),
     champion("volatility_5d"),
     trained("return_5d", scaled_by="volatility_5d"),
