@@ -24,7 +24,7 @@ from tests.processes import run
 ROOT = Path(__file__).resolve().parents[1]
 LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
 UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
-ASSETS = 35
+ASSETS = 36
 _LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
 _CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
 BOOKKEEPING = {
