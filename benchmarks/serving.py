@@ -31,7 +31,6 @@ BENTO = ("bentoml==1.4.39", "onnxruntime==1.31.1")
 def run(home: Path) -> Iterator[Measure]:
     """On a home of its own: 32 symbols, two models of two versions each, whose answers tell the version."""
     settings = _home(home / "serving")
-    yield from _start(settings)
     yield from _forecasts(settings)
     yield from _what_if(settings)
     yield from _a_million(settings)
@@ -56,18 +55,6 @@ def _served(settings: Settings, **variables: object) -> Iterator[tuple[str, Watc
         address = f"http://127.0.0.1:{port}"
         seconds_until(f"{address}/readyz", command, time.perf_counter())
         yield address, command
-
-
-def _start(settings: Settings) -> Iterator[Measure]:
-    seconds, memory = [], []
-    for _ in range(4):  # the first leaves the state that the others start from
-        began = time.perf_counter()
-        with _served(settings) as (address, command):
-            seconds.append(time.perf_counter() - began)
-            urllib.request.urlopen(f"{address}/v1/predictions").read()
-            memory.append(command.own_memory_mib())
-    yield Measure("serving: start to ready, warm", statistics.median(seconds[1:]), "s", 2)
-    yield Measure("serving: memory", statistics.median(memory[1:]), "MiB", 150)
 
 
 def _forecasts(settings: Settings) -> Iterator[Measure]:

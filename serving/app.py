@@ -1,4 +1,4 @@
-"""The HTTP API: its routes and middlewares wired. Start it with `uvicorn serving.app:create_app --factory`."""
+"""The HTTP API: its routes and middlewares wired. Start it with `python -m serving`."""
 
 import asyncio
 from collections.abc import AsyncIterator
