@@ -625,6 +625,7 @@ AUDIT = _spec(
         _field("why", pa.string(), "Their reason; the gate's decision in words.", nullable=False),
     ],
     key=("model", "decided_at"),
+    known_since="decided_at",
 )
 
 TABLES: dict[str, TableSpec] = {

@@ -19,7 +19,8 @@ from tests.webhook import Webhook
 
 MARKET = {asset for asset in GRAPH if asset.startswith("market/")}
 FORECASTS = {asset for asset in GRAPH if asset.startswith("forecasts/")}
-FOLLOWERS = MARKET | FORECASTS | {"monitoring/data_drift", "catalog/dbt_docs"}
+OF_EVERY_SESSION = {"models/garch", "models/segments"}
+FOLLOWERS = MARKET | FORECASTS | OF_EVERY_SESSION | {"monitoring/data_drift", "catalog/dbt_docs"}
 TRAINING = {"models/return_5d", "models/volatility_5d"}
 SATURDAY = datetime(2050, 1, 1, 6, 5, tzinfo=UTC)
 FRIDAY = SATURDAY - timedelta(days=1)
@@ -152,7 +153,7 @@ def test_a_failed_gate_holds_back_the_forecasts(world: World) -> None:
     assert world.tick() == set()
     world.check("models/return_5d_champion", "gate")
     world.make("models/return_5d_champion")
-    assert world.tick() == FORECASTS
+    assert world.tick() == {"models/audit"} | FORECASTS
 
 
 def test_a_warning_holds_nothing_back(world: World) -> None:
@@ -165,7 +166,7 @@ def test_a_warning_holds_nothing_back(world: World) -> None:
 def test_new_models_go_before_the_gate_and_then_forecast(world: World) -> None:
     world.make("models/volatility_5d")
     requested = world.tick()
-    assert requested == {"models/volatility_5d_champion"} | FORECASTS
+    assert requested == {"models/volatility_5d_champion", "models/evaluation", "models/audit"} | FORECASTS
 
 
 def test_models_train_once_on_saturday(definitions: dg.Definitions) -> None:

@@ -57,13 +57,14 @@ def _build_features(home: Home, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def forecast(home: Home) -> dict[str, Any]:
     rows = home.lake.read("forecasts/predictions").to_pylist()
-    return next(row for row in rows if (row["symbol"], row["target"]) == ("AAPL", "volatility_5d"))
+    of_apple = (row for row in rows if (row["symbol"], row["target"]) == ("AAPL", "volatility_5d"))
+    return max(of_apple, key=lambda row: row["as_of"])
 
 
 def test_the_lake_has_moved_on(home: Home) -> None:
     assert home.lake.version("market/features") == 3
     with pytest.raises(OSError, match="No such file"):
-        home.lake.read("market/bars", version=0)
+        home.lake.read("raw/bars", version=3)
 
 
 def test_a_forecast_is_followed_back_to_its_raw_rows(built: Built, home: Home, forecast: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from tests.graph_kit import ASSETS, UNIVERSE, Built
 
 PLOTS = {
     "market/indicators": 1,
+    "models/garch": 1,
     "models/volatility_5d": 4,
     "models/return_5d": 4,
+    "models/evaluation": 2,
     "forecasts/predictions": 1,
     "forecasts/scores": 1,
     "monitoring/data_drift": 1,
@@ -137,10 +139,10 @@ def test_contradictions_between_the_embedded_sources_are_found_and_shown(built: 
 
 def test_each_target_has_a_champion_that_says_where_it_comes_from(built: Built) -> None:
     registry = Registry(built.home.settings)
-    features = built.home.lake.version("market/features")
+    read = {table: built.home.lake.version(table) for table in ("market/features", "models/garch")}
     for target in TARGETS:
         champion = registry.client.get_model_version_by_alias(target, "champion")
-        assert json.loads(champion.tags["lake_versions"]) == {"market/features": features}
+        assert json.loads(champion.tags["lake_versions"]) == read
         assert len(json.loads(champion.tags["features"])) >= 1
         assert {"seed", "metrics", "code_version", "conformal", "split", "digest"} <= set(champion.tags)
         assert champion.tags["seed"] == "0"

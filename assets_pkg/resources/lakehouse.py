@@ -27,4 +27,4 @@ class LakehouseResource(dg.ConfigurableResource[None]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember the run that is about to use the lake."""
-        self._run_id = context.run_id
+        self._run_id = context.run.run_id if context.run else None
