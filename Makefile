@@ -2,10 +2,10 @@
 BIN := .venv/bin
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench docs lock clean
+.PHONY: help run test check evaluate evaluate-full chaos bench docs lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: ## set up, build the graph on the embedded prices, serve until Ctrl-C
 	@deploy/setup.sh runtime
@@ -23,11 +23,22 @@ check: ## lint, format, types, floors, style of the SQL
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/sqlfluff lint dbt_project/models
 
+FEATURES = $(BIN)/lakehouse materialize --missing --select 'group:raw or group:market'
+evaluate: ## forecast 2004 to 2022 year by year with every model, write docs/results.md (about 15 minutes, goes on after a stop)
+	@deploy/setup.sh runtime
+	@$(FEATURES)
+	@$(BIN)/python -m ml.evaluation
+
+evaluate-full: ## the same with rolling windows and networks of other seeds (an hour or more)
+	@deploy/setup.sh runtime
+	@$(FEATURES)
+	@$(BIN)/python -m ml.evaluation --full
+
 chaos: ## kill -9 ingestion and materialisation 50 times (ROUNDS="--rounds 10 --seed 1"), compare the lakes
 	@deploy/setup.sh dev
 	@$(BIN)/python -m tests.chaos $(ROUNDS)
 
-bench: ## measure what the project promises (WHAT=indicators or WHAT=spark for the long ones)
+bench: ## measure what the project promises (WHAT=indicators, serving or spark for the long ones)
 	@deploy/setup.sh dev
 	@$(BIN)/python -m benchmarks $(WHAT)
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions, with some resources replaced by `overrides` (by name)."""
-    from assets_pkg.assets import catalog, forecasts, monitoring, raw, upkeep
+    from assets_pkg.assets import catalog, evaluation, forecasts, monitoring, raw, upkeep
     from assets_pkg.assets.market import market_assets
     from assets_pkg.assets.models import MODELS
     from assets_pkg.automation import SCHEDULES, SENSORS, backfill_job, ingest_job, upkeep_job
@@ -26,6 +26,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             raw.raw,
             market_assets(ensure_manifest()),
             *MODELS,
+            evaluation.evaluation,
             forecasts.predictions,
             forecasts.scores,
             forecasts.interval_state,

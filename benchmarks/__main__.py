@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import api, code_location, dbt_overhead, graph, indicators, ingest, spark, up
+from benchmarks import api, code_location, dbt_overhead, graph, indicators, ingest, serving, spark, up
 from benchmarks.measure import Measure, machine
 
 MEASUREMENTS = {
@@ -17,9 +17,10 @@ MEASUREMENTS = {
     "up": up.run,
     "ingest": ingest.run,
     "indicators": indicators.run,
+    "serving": serving.run,
     "spark": spark.run,
 }
-LONG = {"indicators", "spark"}
+LONG = {"indicators", "serving", "spark"}
 
 
 def main() -> int:
@@ -41,7 +42,11 @@ def main() -> int:
 
 
 def _show(measure: Measure) -> bool:
-    verdict = "" if measure.limit is None else f"limit {measure.limit:>6,g}   {'ok' if measure.kept else 'OVER'}"
+    verdict = ""
+    if measure.limit is not None:
+        verdict = f"limit {measure.limit:>6,g}   {'ok' if measure.kept else 'OVER'}"
+    elif measure.least is not None:
+        verdict = f"least {measure.least:>6,g}   {'ok' if measure.kept else 'UNDER'}"
     print(f"{measure.name:<58}{measure.value:>9,.1f} {measure.unit:<4}{verdict}".rstrip(), flush=True)
     return measure.kept
 

@@ -27,11 +27,12 @@ class Measure:
     value: float
     unit: str
     limit: float | None = None
+    least: float | None = None
 
     @property
     def kept(self) -> bool:
-        """Whether the value is within the limit."""
-        return self.limit is None or self.value <= self.limit
+        """Whether the value is within its limits."""
+        return (self.limit is None or self.value <= self.limit) and (self.least is None or self.value >= self.least)
 
 
 class Watched:
@@ -55,6 +56,10 @@ class Watched:
             except psutil.NoSuchProcess:
                 continue
         return total / MIB
+
+    def own_memory_mib(self) -> float:
+        """The same, where pages that processes share count once."""
+        return sum(process.memory_full_info().pss for process in self._alive()) / MIB
 
     def survivors(self) -> int:
         """How many of the processes that were ever seen in the family are alive."""
@@ -87,12 +92,14 @@ class Watched:
 
 
 @contextmanager
-def running(home: Path, arguments: Sequence[str], **settings: object) -> Iterator[Watched]:
-    """A Python of this environment on `arguments`, with the default settings but for `home` and `settings`."""
+def running(
+    home: Path, arguments: Sequence[str], program: str | Path = sys.executable, **settings: object
+) -> Iterator[Watched]:
+    """A program (this Python) on `arguments`, with the default settings but for `home` and `settings`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEHOUSE_", "MLFLOW_", "DAGSTER_"))}
     chosen = {f"LAKEHOUSE_{name.upper()}": str(value) for name, value in {"home": home, **settings}.items()}
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [program, *arguments],
         env={**inherited, **chosen, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -57,8 +57,9 @@ def find_forecast(lake: Lake, id: str) -> dict[str, Any]:
     """The row of a forecast, times as text. Raises `UnknownForecastError`."""
     sql = f"""
         select
-            id, symbol, target, horizon, arrow_cast(as_of, 'Utf8') as as_of, last_price, mean, price, intervals, model,
-            version, lake_versions, mlflow_run_id, dagster_run_id, arrow_cast(created_at, 'Utf8') as created_at
+            id, symbol, target, horizon, arrow_cast(as_of, 'Utf8') as as_of, last_price, mean, price, intervals,
+            contributions, model, version, lake_versions, mlflow_run_id, dagster_run_id,
+            arrow_cast(created_at, 'Utf8') as created_at
         from rows
         where id = {literal(id)}
     """

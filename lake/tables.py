@@ -352,6 +352,13 @@ PREDICTIONS = _spec(
             "Conformal prediction intervals, in the unit of mean.",
             nullable=False,
         ),
+        _field(
+            "contributions",
+            pa.list_(pa.struct([("feature", pa.string()), ("contribution", pa.float64())])),
+            "What moves mean away from the forecast of a typical window: the five largest, signed, in its unit; "
+            "empty for a model that always says the same, and for what is backfilled.",
+            nullable=False,
+        ),
         _field("model", pa.string(), "Registered model name.", nullable=False),
         _field("version", pa.string(), "Registered model version.", nullable=False),
         _field("role", pa.string(), "What the version was then: champion or challenger.", nullable=False),
@@ -421,6 +428,44 @@ INTERVAL_STATE = _spec(
         _field("created_at", UTC_TIMESTAMP, "When it was written.", nullable=False),
     ],
     key=("model", "version", "as_of", "symbol"),
+)
+
+EVALUATION = _spec(
+    "models/evaluation",
+    "What the forecasts are worth, with 95 % confidence intervals: overall, by year, by symbol and by regime.",
+    [
+        _field(
+            "evidence",
+            pa.string(),
+            "held_out: the newest training's forecasts of its test period; walk_forward: those of `make evaluate`.",
+            nullable=False,
+        ),
+        _field("target", pa.string(), "return_5d or volatility_5d.", nullable=False),
+        _field("model", pa.string(), "Model, or for intervals the method.", nullable=False),
+        _field("grouping", pa.string(), "all, year, symbol or regime.", nullable=False),
+        _field(
+            "group",
+            pa.string(),
+            "Year, symbol, or the market's volatility when the forecast was made: calm, normal or stressed.",
+            nullable=False,
+        ),
+        _field(
+            "metric",
+            pa.string(),
+            "mse or qlike (mean loss), gain_vs_<model> (share of its loss that is saved), directional_accuracy, "
+            "coverage_90, width_90, interval_score_90 ...",
+            nullable=False,
+        ),
+        _field("value", pa.float64(), "Value of the metric.", nullable=False),
+        _field(
+            "lower", pa.float64(), "Lower end of its 95 % interval (block bootstrap over sessions).", nullable=False
+        ),
+        _field("upper", pa.float64(), "Upper end.", nullable=False),
+        _field("forecasts", pa.int64(), "Forecasts in the group.", nullable=False),
+        _field("features_version", pa.int64(), "Version of market/features that was evaluated; null: not recorded."),
+        _field("evaluated_at", UTC_TIMESTAMP, "When it was evaluated.", nullable=False),
+    ],
+    key=("evidence", "target", "model", "grouping", "group", "metric"),
 )
 
 DATA_DRIFT = _spec(
@@ -510,6 +555,24 @@ GARCH = _spec(
 )
 
 
+SEGMENTS = _spec(
+    "models/segments",
+    "Groups of shares whose returns behave alike, year by year; a label keeps its meaning from one year to the next.",
+    [
+        _field("year", pa.int32(), "Year whose returns place the share.", nullable=False),
+        _field("symbol", pa.string(), "Ticker.", nullable=False),
+        _field("segment", pa.int64(), "Label of its segment.", nullable=False),
+        _field(
+            "silhouette",
+            pa.float64(),
+            "How well it fits: 1 deep inside its segment, 0 between two, below 0 nearer to another.",
+            nullable=False,
+        ),
+    ],
+    key=("year", "symbol"),
+)
+
+
 def evaluation_spec(target: str) -> TableSpec:
     """Table of one target's held-out forecasts; its name is that of the model asset."""
     return _spec(
@@ -581,8 +644,10 @@ TABLES: dict[str, TableSpec] = {
         RAW_BATCHES,
         RAW_REQUESTS,
         GARCH,
+        SEGMENTS,
         *(make(target) for target in ("return_5d", "volatility_5d") for make in (evaluation_spec, decision_spec)),
         AUDIT,
+        EVALUATION,
         PREDICTIONS,
         SCORES,
         INTERVAL_STATE,

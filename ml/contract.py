@@ -45,6 +45,7 @@ class Contract:
     Attributes
     ----------
     ranges : smallest and largest value of each input in the windows that it was trained on.
+    typical : mean of each input over the newest sessions of these windows: explanations compare with it.
     golden : a question whose answer is known, to ask whenever the graph is loaded.
     """
 
@@ -55,6 +56,7 @@ class Contract:
     seed: int
     conformal: Conformal
     ranges: Mapping[str, tuple[float, float]]
+    typical: tuple[float, ...]
     golden: Golden
 
     def to_json(self) -> str:
@@ -73,6 +75,7 @@ class Contract:
             seed=raw["seed"],
             conformal=Conformal.from_dict(raw["conformal"]),
             ranges={name: (low, high) for name, (low, high) in raw["ranges"].items()},
+            typical=tuple(raw["typical"]),
             golden=Golden(tuple(tuple(row) for row in raw["golden"]["window"]), raw["golden"]["mean"]),
         )
 

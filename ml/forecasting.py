@@ -17,6 +17,7 @@ from ml.arrays import RowIndex
 from ml.artifact import volatility_scale
 from ml.datasets import TARGETS, Panel
 from ml.deployments import Deployment
+from ml.explain import contributions, largest
 from ml.interval_state import known
 from ml.upsert import upsert
 
@@ -90,6 +91,9 @@ def _records(panel: Panel, deployment: Deployment) -> list[dict[str, Any]]:
     mean = model.forecast(panel, rows)
     scale = volatility_scale(panel, rows, target.horizon, deployment.scale_model)
     bounds = model.conformal.intervals(mean, scale, _quantiles(deployment, frame))
+    newest = later == 0  # what is backfilled is there to be scored, and nobody asks why it was said
+    explained = np.zeros((len(rows), len(model.inputs)))
+    explained[newest] = contributions(model, panel.windows(rows[newest], model.inputs, model.lookback))
     return [
         {
             "id": forecast_id(symbol, target.name, as_of, model.name, model.version),
@@ -104,14 +108,15 @@ def _records(panel: Panel, deployment: Deployment) -> list[dict[str, Any]]:
                 {"level": level, "lower": float(lower), "upper": float(upper)}
                 for level, (lower, upper) in zip(model.conformal.levels, bound, strict=True)
             ],
+            "contributions": largest(model.inputs, moved),
             "model": model.name,
             "version": model.version,
             "role": deployment.role,
             "backfilled": bool(after > 0),
             "mlflow_run_id": model.run_id,
         }
-        for symbol, as_of, price, value, bound, after in zip(
-            frame["symbol"], frame["ts"].tolist(), frame["last_price"], mean, bounds, later, strict=True
+        for symbol, as_of, price, value, bound, after, moved in zip(
+            frame["symbol"], frame["ts"].tolist(), frame["last_price"], mean, bounds, later, explained, strict=True
         )
     ]
 

@@ -56,6 +56,16 @@ def forecast_vs_outcome(result: TrainingResult) -> bytes:
     return _png(figure)
 
 
+def importance(result: TrainingResult) -> bytes:
+    """Mean absolute contribution of each feature to the challenger's held-out forecasts, the largest on top."""
+    figure, (axis,) = _figure(1, height=4.2)
+    names, values = list(result.importance)[::-1], list(result.importance.values())[::-1]
+    axis.barh(names, values, color=ACCENT)
+    axis.set(title=f"{result.target.name}: {result.challenger.model}", xlabel="mean absolute contribution")
+    axis.tick_params(axis="y", labelsize=6)
+    return _png(figure)
+
+
 def coverage(result: TrainingResult) -> bytes:
     """Held-out coverage of the intervals of both registered candidates, overall and by symbol."""
     figure, (overall, by_symbol) = _figure(2)
@@ -91,6 +101,21 @@ def garch(rows: pd.DataFrame) -> bytes:
         axis.fill_between(middle.index, low, high, color=MUTED, alpha=0.4, linewidth=0)
         axis.plot(middle.index, middle, color=ACCENT)
         axis.set(title=name)
+    return _png(figure)
+
+
+def segments(rows: pd.DataFrame) -> bytes:
+    """Segment of every share by year, a colour each, and the mean silhouette."""
+    figure, (places, quality) = _figure(2, height=1.5 + 0.15 * rows["symbol"].nunique())
+    by_year = rows.pivot(index="symbol", columns="year", values="segment").sort_values(rows["year"].max())
+    places.pcolormesh(
+        by_year.columns, range(len(by_year)), by_year % 20, cmap="tab20", edgecolors="white", linewidth=0.5
+    )
+    places.set_yticks(range(len(by_year)), by_year.index, fontsize=7)
+    places.set_title("segment by year")
+    silhouette = rows.groupby("year")["silhouette"].mean()
+    quality.plot(silhouette.index, silhouette, color=ACCENT)
+    quality.set(title="mean silhouette", ylim=(0, None))
     return _png(figure)
 
 

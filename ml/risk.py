@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ml.arrays import FloatArray
@@ -90,6 +91,43 @@ def conditional_coverage(exceeded: NDArray[np.bool_], level: float) -> Likelihoo
 
     statistic = kupiec(exceeded, level).statistic + christoffersen(exceeded).statistic
     return LikelihoodRatio(statistic, float(chi2.sf(statistic, 2)))
+
+
+def backtest(forecasts: pd.DataFrame, *, horizon: int, first_year: int, level: float) -> pd.DataFrame:
+    """Value at risk of every forecast from what was known at the start of its year, beside what happened.
+
+    Parameters
+    ----------
+    forecasts : symbol, ts, known_at (when the outcome was), outcome (log return over the horizon), volatility (its
+        forecast); the years before `first_year` are only learned from.
+
+    Returns
+    -------
+    A row a symbol: exceeded (share of its outcomes; `level` asks for 1 - level), shortfall (mean loss beyond the value
+    at risk, over the expected one), and the p-values kupiec and christoffersen, both of every `horizon`-th session, so
+    that outcomes do not overlap.
+    """
+    rows = forecasts.sort_values(["symbol", "ts"], ignore_index=True)
+    year = rows["ts"].dt.year
+    limit, beyond = (pd.Series(np.nan, rows.index) for _ in range(2))
+    for y in range(first_year, year.max() + 1):
+        past = rows[rows["known_at"] < rows.loc[year == y, "ts"].min()]
+        risk = TailRisk.of(past["outcome"].to_numpy(), past["volatility"].to_numpy(), level)
+        limit[year == y] = risk.value_at_risk * rows["volatility"]
+        beyond[year == y] = risk.expected_shortfall * rows["volatility"]
+    judged = rows[year >= first_year]
+    loss, exceeded = -judged["outcome"], -judged["outcome"] > limit[year >= first_year]
+    found = {}
+    for symbol, index in judged.groupby("symbol").groups.items():
+        hits = exceeded[index].to_numpy()
+        apart = hits[::horizon]
+        found[symbol] = {
+            "exceeded": hits.mean(),
+            "shortfall": (loss[index][hits] / beyond[index][hits]).mean(),
+            "kupiec": kupiec(apart, level).p_value,
+            "christoffersen": christoffersen(apart).p_value,
+        }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("symbol").reset_index()
 
 
 def _log_likelihood(misses: float, hits: float, share: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ml import evaluation, intervals
+from ml import evaluation, explain, intervals
 from ml.arrays import FloatArray
 from ml.artifact import LoadedModel, pack, volatility_scale
 from ml.contract import Contract, digest, golden, ranges, run, session
@@ -19,6 +19,8 @@ from ml.models.base import Forecaster, Sample
 logger = logging.getLogger(__name__)
 
 PARITY_WINDOWS = 2000
+EXPLAINED = 32
+"""Held-out forecasts that the importance of features is averaged over."""
 CANDIDATES = {
     "return": ("zero", "historical_mean", "boosting", "lstm"),
     "volatility": ("ewma", "har", "garch", "boosting", "lstm", "combination"),
@@ -55,6 +57,7 @@ class TrainingResult:
     """Everything one training produced.
 
     `arguments` are those of `train` that give this result again, with the data and the version that scales intervals.
+    `importance` is the mean absolute contribution of each feature to the challenger's held-out forecasts.
     `test` has one row a held-out forecast: symbol, ts, outcome, challenger, baseline. `challenger` is the learned
     model with the lowest validation loss, `baseline` the naive one with the lowest; the test period chose neither.
     """
@@ -67,6 +70,7 @@ class TrainingResult:
     candidates: Mapping[str, Candidate]
     challenger: Candidate
     baseline: Candidate
+    importance: Mapping[str, float]
     test: pd.DataFrame
 
 
@@ -105,6 +109,8 @@ def train(
     challenger = next(c for c in by_loss if c.learned)
     baseline = next(c for c in by_loss if not c.learned)
     rows = parts.rows["test"]
+    explained = rows[np.linspace(0, len(rows) - 1, EXPLAINED).astype(int)]
+    answering = LoadedModel(target.name, "", "", challenger.onnx)
     return TrainingResult(
         target=target,
         seed=seed,
@@ -119,6 +125,7 @@ def train(
         candidates=candidates,
         challenger=challenger,
         baseline=baseline,
+        importance=explain.importance(answering, panel.windows(explained, answering.inputs, answering.lookback)),
         test=panel.frame.loc[rows, ["symbol", "ts"]]
         .assign(outcome=outcome[rows], challenger=challenger.test_mean, baseline=baseline.test_mean)
         .reset_index(drop=True),
@@ -169,6 +176,7 @@ def _candidate(
         seed=model.seed,
         conformal=conformal,
         ranges=ranges(train_sample.windows, model.inputs),
+        typical=tuple(train_sample.windows[:, -1].mean(axis=0, dtype=np.float64).tolist()),
         golden=golden(graph, train_sample.windows[-1]),
     )
     return Candidate(

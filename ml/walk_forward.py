@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,20 +135,23 @@ def fingerprint(panel: Panel, outcome: FloatArray, fold: Fold, model: Forecaster
         digest.update(ts[rows].tobytes())
     for rows in (fold.train, fold.validation):
         digest.update(outcome[rows].tobytes())
-    digest.update(repr(parameters(model)).encode())
-    for module in _modules(type(model).__module__):
-        digest.update(inspect.getsource(sys.modules[module]).encode())
+    digest.update(identity(model).encode())
     return digest.hexdigest()
 
 
-def parameters(model: Forecaster) -> dict[str, Any]:
-    """What a model that has not learned yet was made with."""
-    return {"model": model.name, **{name: value for name, value in sorted(vars(model).items()) if name != "curve"}}
+def identity(model: Forecaster) -> str:
+    """Hash of the parameters and of the code of a model that has not learned yet."""
+    members = getattr(model, "members", ())
+    parameters = {name: value for name, value in sorted(vars(model).items()) if name != "members"}
+    code = (inspect.getsource(sys.modules[name]) for name in _modules(model))
+    parts = (model.name, repr(parameters), *map(identity, members), *code)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _modules(module: str) -> list[str]:
-    """A module of a model, and those of `ml.models` that it takes anything from."""
-    found, new = set(), {module}
+def _modules(model: Forecaster) -> list[str]:
+    """The module of a model, and those of `ml.models` that it takes anything from."""
+    found: set[str] = set()
+    new = {type(model).__module__}
     while new:
         found |= new
         members = (value for name in new for value in vars(sys.modules[name]).values())
@@ -190,7 +192,7 @@ def forecasts_frame(panel: Panel, target: Target, means: Mapping[str, FloatArray
     frame = panel.frame.loc[rows, ["symbol", "ts"]].reset_index(drop=True)
     return frame.assign(
         year=frame["ts"].dt.year,
-        regime=regimes(panel)[rows],
+        regime=regimes(panel.frame)[rows],
         known_at=known_at(panel.frame, target)[rows],
         outcome=label(panel.frame, target)[rows],
         naive_volatility=panel.naive_volatility(rows, target.horizon),
@@ -198,9 +200,14 @@ def forecasts_frame(panel: Panel, target: Target, means: Mapping[str, FloatArray
     )
 
 
-def regimes(panel: Panel) -> NDArray[np.object_]:
-    """Regime of each row: where the market's volatility of the last 20 sessions ranks among all sessions so far."""
-    market = panel.frame.groupby("ts")[MARKET_VOLATILITY].first()
+def regimes(frame: pd.DataFrame) -> NDArray[np.object_]:
+    """Regime of each row: where the market's volatility of the last 20 sessions ranks among all sessions so far.
+
+    Parameters
+    ----------
+    frame : columns `ts` and `market_log_vol_20`; the market's value is the same for all symbols of a session.
+    """
+    market = frame.groupby("ts")[MARKET_VOLATILITY].first()
     rank = market.expanding().rank(pct=True)
     names = pd.Series(np.asarray(REGIMES, object)[np.digitize(rank.to_numpy(), REGIME_EDGES)], market.index)
-    return panel.frame["ts"].map(names).to_numpy(object)
+    return frame["ts"].map(names).to_numpy(object)

@@ -71,7 +71,10 @@ def check(graph: bytes, lake_versions: Mapping[str, int], expected: str) -> Cont
     if digest(graph, lake_versions) != expected:
         raise ValueError("its file is not the one that was registered: the digest differs")
     model = session(graph)
-    contract = contract_of(model)
+    try:
+        contract = contract_of(model)
+    except KeyError as error:
+        raise ValueError(f"its contract lacks {error}: train it anew") from error
     _check_shape(model, contract)
     golden = contract.golden
     mean = run(model, np.asarray([golden.window], np.float32))

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
 from lake.settings import Settings, get_settings
-from serving import problems
+from serving import documented, problems
 from serving.access import Access
 from serving.bodies import Bodies
 from serving.features import StoredFeatures
@@ -77,4 +77,5 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         problems.document_in(app.openapi_schema)
+        documented.document_in(app.openapi_schema, app.state.settings.access.enabled)
     return app.openapi_schema

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 
 from prometheus_client import Counter
 from starlette.requests import Request
@@ -14,16 +15,26 @@ from serving.problems import ProblemError
 
 OVERLOADED_SECONDS = 1
 _TICK_SECONDS = 0.05
+_LOOKS = 4
 _WRITTEN_SECONDS = 1.0
 # Whoever watches the process must be answered above all when it is overloaded.
 _NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Delay:
-    """How late the event loop runs what is due: what a request waits for its turn."""
+    """How late the event loop runs what is due: what a request waits for its turn.
+
+    The least of the last few looks: a burst or a stalled machine is no reason to refuse anybody, a queue that stays is
+    (as CoDel tells them apart).
+    """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._looks: deque[float] = deque([0.0] * _LOOKS, maxlen=_LOOKS)
+
+    @property
+    def seconds(self) -> float:
+        """The wait that does not go away."""
+        return min(self._looks)
 
     async def watch(self) -> None:
         """Measure until cancelled."""
@@ -31,7 +42,7 @@ class Delay:
         while True:
             due = loop.time() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
-            self.seconds = loop.time() - due
+            self._looks.append(loop.time() - due)
 
 
 class Load:

@@ -350,6 +350,7 @@ class PredictionsQuery(BaseModel):
         max_length=4096,
         description="Symbols separated by commas, upper or lower case. All when absent.",
         examples=["AAPL,MSFT"],
+        json_schema_extra={"pattern": r"^[^,]*[^,\s][^,]*(,[^,]*[^,\s][^,]*)*$"},
     )
 
     limit: int = Field(default=500, ge=1, le=5000, description="Symbols a page.")

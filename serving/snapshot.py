@@ -152,7 +152,8 @@ def document(body: bytes, modified: datetime) -> Document:
         "content-length": str(len(body)),
         "etag": etag,
         "last-modified": format_datetime(modified, usegmt=True),
-        "cache-control": "no-cache",
+        "cache-control": "private, no-cache",
+        "vary": "Accept",
     }
     return Document(body, etag, modified, [(name.encode(), value.encode()) for name, value in headers.items()])
 

@@ -134,7 +134,8 @@ class ServingState:
                     self._swap(made, problems)
                     self._made_of = (table, *wanted)
                 else:
-                    problems["lake"] = f"the table {TABLE} is empty"
+                    left = "has forecasts of refused versions only" if self._refused else "is empty"
+                    problems["lake"] = f"the table {TABLE} {left}"
         except TableNotFoundError:
             problems["lake"] = f"the lake has no table {TABLE} yet: materialize it"
         except Exception as error:  # whatever a store or a broken table raises, the last good state serves on

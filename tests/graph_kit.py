@@ -24,7 +24,7 @@ from tests.processes import run
 ROOT = Path(__file__).resolve().parents[1]
 LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
 UNIVERSE = ("AAPL", "IBM", "MSFT", "SP500")
-ASSETS = 34
+ASSETS = 36
 _LITTLE_TRAINING = {"config": {"epochs": 1, "lookback": 5}}
 _CONFIG = {"ops": {"models__volatility_5d": _LITTLE_TRAINING, "models__return_5d": _LITTLE_TRAINING}}
 BOOKKEEPING = {
@@ -33,6 +33,7 @@ BOOKKEEPING = {
     "mlflow_run_id",
     "created_at",
     "decided_at",
+    "evaluated_at",
     "rejected_at",
     "flagged_at",
 }

@@ -1,20 +1,24 @@
 """A lake, a registry and a server to test the API with: all real, all in a temporary folder."""
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 import uvicorn
@@ -31,6 +35,7 @@ from ml.intervals import calibrate
 from ml.models.graph import Graph
 from serving.app import create_app
 
+ROOT = Path(__file__).parents[1]
 LAKE_VERSIONS = {"market/features": 12}
 TABLE = "forecasts/predictions"
 SESSION = datetime(2022, 12, 28, tzinfo=UTC)
@@ -50,6 +55,7 @@ def forecast(symbol: str, target: str, as_of: datetime = SESSION, version: str =
         "intervals": [
             {"level": level, "lower": 0.01 - level / 10, "upper": 0.01 + level / 10} for level in (0.95, 0.8, 0.9)
         ],
+        "contributions": [{"feature": "log_ewma_vol", "contribution": -0.002}],
         "model": target,
         "version": version,
         "role": "champion",
@@ -94,14 +100,14 @@ def make_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     """A home with an empty lake, a registry of its own, and the files of its versions admitted already."""
     template = tmp_path_factory.getbasetemp() / "home"
     if not template.exists():
-        _make_registry(template)
+        make_registry(template)
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     # A machine that is busy with other tests is no overload.
     patient = Limits(delay_seconds=60)
     return Settings(home=tmp_path, mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", limits=patient)
 
 
-def _make_registry(home: Path) -> None:
+def make_registry(home: Path) -> None:
     """By MLflow itself: versions 1 and 2 of both models, version 1 is the champion."""
     home.mkdir()
     settings = Settings(home=home, mlflow_tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
@@ -124,8 +130,7 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
     Version 1 of the return scales its intervals by the naive volatility, the others by volatility_5d version 1.
     """
     is_return, number = target.startswith("return"), float(version)
-    inputs = ("log_return_1", "log_ewma_vol") if is_return else ("log_ewma_vol",)
-    lookback = 3 if is_return else 1
+    inputs, lookback = _window(target)
     graph = Graph(lookback, len(inputs))
     newest = graph.last_step(0)
     if is_return:
@@ -148,9 +153,14 @@ def model_file(target: str, version: str, **changes: Any) -> bytes:
         seed=7,
         conformal=calibrate(draws.lognormal(-4, 0.3, 200), forecasts, scale, scaled_by=scaled_by),
         ranges=ranges(windows, inputs),
+        typical=tuple(windows[:, -1].mean(axis=0).tolist()),
         golden=golden(built, windows[0]),
     )
     return pack(built, replace(contract, **changes))
+
+
+def _window(target: str) -> tuple[tuple[str, ...], int]:
+    return (("log_return_1", "log_ewma_vol"), 3) if target.startswith("return") else (("log_ewma_vol",), 1)
 
 
 def register(settings: Settings, target: str, onnx: bytes, digest_tag: str | None = None) -> str:
@@ -158,8 +168,11 @@ def register(settings: Settings, target: str, onnx: bytes, digest_tag: str | Non
     folder = settings.home / "artifacts" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(onnx)
+    inputs, lookback = _window(target)
     tags = {
         "seed": "7",
+        "features": json.dumps(inputs),
+        "lookback": str(lookback),
         "lake_versions": json.dumps(LAKE_VERSIONS, sort_keys=True),
         "digest": digest_tag or digest(onnx, LAKE_VERSIONS),
     }
@@ -192,6 +205,52 @@ def serve(settings: Settings, wait_ready: bool = True, app: FastAPI | None = Non
             server.should_exit = True
             thread.join(timeout=20)
     assert not thread.is_alive(), "the server did not stop"
+
+
+@dataclass(frozen=True)
+class Served:
+    """`python -m serving` with its clients and its log."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    log: Path
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def serving_process(settings: Settings, **variables: str) -> Iterator[Served]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "LAKEHOUSE_HOME": str(settings.home),
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+        "LAKEHOUSE_API_PORT": str(port),
+        **{f"LAKEHOUSE_{name}": value for name, value in variables.items()},
+    }
+    log = settings.home / "api.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=ROOT, env=environment, stderr=output)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+
+            def ready() -> bool:
+                assert process.poll() is None, log.read_text()
+                try:
+                    return client.get("/readyz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            eventually(ready)
+            yield Served(process, client, log)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:

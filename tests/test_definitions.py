@@ -49,10 +49,12 @@ GRAPH = {
         (),
     ),
     "models/garch": (("market/features",), ()),
+    "models/segments": (("market/features",), ()),
     "models/volatility_5d": (("market/features", "models/garch"), ()),
     "models/volatility_5d_champion": (("models/volatility_5d",), ("gate!", "learned_model_wins")),
     "models/return_5d": (("market/features", "models/garch", "models/volatility_5d_champion"), ()),
     "models/return_5d_champion": (("models/return_5d",), ("gate!", "learned_model_wins")),
+    "models/evaluation": (("models/return_5d", "models/volatility_5d"), ()),
     "models/audit": (("models/return_5d_champion", "models/volatility_5d_champion"), ()),
     "forecasts/predictions": (
         ("market/features", "models/garch", "models/return_5d_champion", "models/volatility_5d_champion"),

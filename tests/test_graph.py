@@ -19,8 +19,8 @@ from tests.graph_kit import ASSETS, UNIVERSE, Built
 
 PLOTS = {
     "market/indicators": 1,
-    "models/volatility_5d": 3,
-    "models/return_5d": 3,
+    "models/volatility_5d": 4,
+    "models/return_5d": 4,
     "forecasts/predictions": 1,
     "forecasts/scores": 1,
     "monitoring/data_drift": 1,

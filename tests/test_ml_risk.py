@@ -1,10 +1,11 @@
 """Risk: tail losses mean what they say, and their tests are those of the papers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from ml.risk import TailRisk, christoffersen, conditional_coverage, kupiec
+from ml.risk import TailRisk, backtest, christoffersen, conditional_coverage, kupiec
 
 
 def test_of_normal_returns_the_tail_is_that_of_the_normal_distribution() -> None:
@@ -55,3 +56,27 @@ def test_the_tests_reject_a_right_model_about_as_often_as_they_say() -> None:
     runs = [rng.random(2000) < 0.05 for _ in range(400)]
     for p_values in ([kupiec(e, 0.95).p_value for e in runs], [christoffersen(e).p_value for e in runs]):
         assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.09
+
+
+def test_a_backtest_passes_a_right_volatility_and_rejects_half_of_it() -> None:
+    rng = np.random.default_rng(4)
+    ts = pd.bdate_range("2010-01-01", "2018-12-31", tz="UTC")
+    parts = []
+    for symbol in ("A", "B"):
+        volatility = np.exp(rng.normal(-4, 0.3, len(ts)))
+        outcome = volatility * rng.standard_t(5, len(ts))
+        parts.append(
+            pd.DataFrame({"symbol": symbol, "ts": ts, "known_at": ts, "outcome": outcome, "volatility": volatility})
+        )
+    right = pd.concat(parts)
+    found = backtest(right, horizon=1, first_year=2012, level=0.95).set_index("symbol")
+    assert found["exceeded"].between(0.035, 0.065).all()
+    assert found["shortfall"].between(0.9, 1.1).all()
+    assert (found[["kupiec", "christoffersen"]] > 0.01).all(axis=None)
+    too_calm = right.assign(volatility=right["volatility"].where(right["ts"].dt.year < 2012, right["volatility"] / 2))
+    worse = backtest(too_calm, horizon=1, first_year=2012, level=0.95)
+    assert (worse["kupiec"] < 0.01).any()
+    of_a_year = right[right["ts"].dt.year < 2014].assign(known_at=lambda rows: rows["ts"] + pd.Timedelta(days=7))
+    changed = of_a_year.assign(outcome=of_a_year["outcome"].where(of_a_year["known_at"].dt.year < 2013, -9.0))
+    late = backtest(changed, horizon=1, first_year=2013, level=0.95)
+    assert late["exceeded"].min() > 0.97, "what was known in 2013 only does not raise the value at risk of 2013"

@@ -204,6 +204,9 @@ def test_forecasts_fill_the_table_and_keep_their_ids(
         widths = [i["upper"] - i["lower"] for i in r["intervals"]]
         assert widths == sorted(widths)
         assert all(i["lower"] < r["mean"] < i["upper"] for i in r["intervals"])
+        moved = [abs(c["contribution"]) for c in r["contributions"]]
+        assert moved == sorted(moved, reverse=True)
+        assert len(moved) == 5
         if r["target"] == "return_5d":
             assert r["price"] == pytest.approx(r["last_price"] * np.exp(r["mean"]))
         else:

@@ -63,7 +63,7 @@ def test_the_future_changes_no_past_forecast(target: Target, cut: str) -> None:
         )
         np.testing.assert_array_equal(found[past], changed[past])
         assert np.isfinite(found[past]).any()
-    np.testing.assert_array_equal(*(regimes(Panel.of(features))[past] for features in (FEATURES_OF_YEARS, other)))
+    np.testing.assert_array_equal(*(regimes(features)[past] for features in (FEATURES_OF_YEARS, other)))
 
 
 class Counting(HistoricalMean):
@@ -111,7 +111,7 @@ def test_forecasts_stand_beside_what_happened() -> None:
 
 def test_a_regime_is_the_rank_of_the_markets_volatility_so_far() -> None:
     frame = universe(2, 120).assign(market_log_vol_20=lambda f: np.sin(np.arange(len(f)) % 120 / 7.0))
-    found = regimes(Panel.of(frame))
+    found = regimes(frame)
     market = frame["market_log_vol_20"].to_numpy()[:120]
     for t in range(120):
         rank = (np.sum(market[: t + 1] < market[t]) + 1) / (t + 1)

@@ -55,7 +55,7 @@ def test_a_symbol_answers_its_newest_forecasts_in_the_promised_shape(settings: S
             "last_price": 100.0,
             "staleness_days": (datetime.now(UTC) - SESSION).days,
             "role": "champion",
-            "contributions": [],
+            "contributions": expected["contributions"],
         }
         assert volatility["target"] == "volatility_5d"
         assert volatility["price"] is None

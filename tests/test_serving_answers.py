@@ -14,7 +14,10 @@ import pytest
 
 from lake.settings import Settings
 from lake.store import Lake
+from lake.tables import TABLES
 from tests.serving_kit import SESSION, eventually, forecast, make_settings, problem, promote, serve, session, write
+
+SCORES = TABLES["forecasts/scores"].schema
 
 
 @pytest.fixture
@@ -96,7 +99,10 @@ def test_the_history_of_a_symbol_is_paged_with_scores_where_the_outcome_is_known
     with serve(settings) as client:
         first = client.get("/v1/predictions/aapl/history?limit=3").json()
         assert all(made["score"] is None for made in first["forecasts"])  # there is no table of scores yet
-        Lake.from_settings(settings).replace("forecasts/scores", pa.Table.from_pylist([score]))
+        made = {name: value for name, value in forecast("AAPL", "return_5d", days[3]).items() if name in SCORES.names}
+        lake = Lake.from_settings(settings)
+        lake.create("forecasts/scores")
+        lake.append("forecasts/scores", pa.Table.from_pylist([made | score], SCORES))
         seen = first["forecasts"]
         while first["next_cursor"]:
             write(settings, session("AAPL", as_of=SESSION + timedelta(days=1 + len(seen))))  # moves no page

@@ -20,7 +20,7 @@ from assets_pkg.processes import port_is_free
 from tests.graph_kit import LAKEHOUSE, Built, Home, Started, eventually
 
 CHROMIUM = Path("/usr/bin/chromium")
-GROUPS = {"raw": 13, "market": 8, "models": 6, "forecasts": 3, "monitoring": 1, "catalog": 1, "upkeep": 2}
+GROUPS = {"raw": 13, "market": 8, "models": 8, "forecasts": 3, "monitoring": 1, "catalog": 1, "upkeep": 2}
 READY = "Ctrl-C stops everything."
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 

@@ -8,14 +8,15 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets_pkg.assets.market import FEATURES
+from assets_pkg.assets.market import DAILY, FEATURES
 from assets_pkg.checks.upstream import failed_checks_upstream
 from assets_pkg.conditions import FOLLOW_UPSTREAM, RETRAIN
 from assets_pkg.metadata import column_schema, picture, shown_table, table_result
 from assets_pkg.resources.lakehouse import LakehouseResource
 from assets_pkg.resources.mlflow import MlflowResource
 from assets_pkg.versions import code_version
-from lake.tables import AUDIT, GARCH, decision_spec, evaluation_spec
+from lake.files import Folder
+from lake.tables import AUDIT, GARCH, SEGMENTS, decision_spec, evaluation_spec
 
 _OWNERS = ["team:quantitative-research"]
 _INPUTS = [FEATURES.split("/"), GARCH.name.split("/")]
@@ -42,6 +43,31 @@ def garch(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
     rows = lake.read(GARCH.name).to_pandas()
     extra = {"years written": ", ".join(map(str, years)) or "none", "parameters by year": picture(plots.garch(rows))}
     return table_result(lake, GARCH.name, extra)
+
+
+@dg.asset(
+    key=SEGMENTS.name.split("/"),
+    description=SEGMENTS.description,
+    group_name="models",
+    owners=_OWNERS,
+    kinds={"sklearn", "delta"},
+    deps=[FEATURES.split("/")],
+    metadata={"dagster/column_schema": column_schema(SEGMENTS.schema)},
+    automation_condition=FOLLOW_UPSTREAM,
+)
+def segments(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
+    """Place every share in every year."""
+    from ml import plots
+    from ml.segments import segments as find
+
+    lake = lakehouse.lake
+    columns = ["symbol", "asset_class", "ts", "scaled_return_1"]
+    found = find(lake.read(FEATURES, columns, filters=DAILY).to_pandas())
+    rows = pa.Table.from_pandas(found, schema=SEGMENTS.schema, preserve_index=False)
+    if not lake.exists(SEGMENTS.name) or not lake.read(SEGMENTS.name).equals(rows):
+        lake.replace(SEGMENTS.name, rows)
+    extra = {"segments": picture(plots.segments(found))} if len(found) else {}
+    return table_result(lake, SEGMENTS.name, extra)
 
 
 class TrainConfig(dg.Config):
@@ -77,6 +103,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
         mlflow: MlflowResource,
     ) -> dg.MaterializeResult[Any]:
         from ml import plots
+        from ml.card import card, write_card
         from ml.datasets import TARGETS
         from ml.gate import decide
         from ml.inputs import read_inputs
@@ -91,6 +118,10 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
             decision = decide(result, features, registry.incumbent(target))
             registry.log(result, decision)
             versions = registry.register(result, decision, lake_versions=lake_versions, code_version=code_version())
+        reports = Folder(lakehouse.settings.reports_uri, lakehouse.settings)
+        for candidate in (result.challenger, result.baseline):
+            version = versions[candidate.model].version
+            write_card(reports, card(result, candidate, decision, registry.tags(target, version), version))
         rows = pa.Table.from_pandas(result.test, preserve_index=False).select(table.schema.names).cast(table.schema)
         if not lake.exists(table.name) or not lake.read(table.name).equals(rows):
             lake.replace(table.name, rows)
@@ -108,6 +139,7 @@ def trained(target: str, scaled_by: str | None = None) -> dg.AssetsDefinition:
             "learning curve": picture(plots.learning_curve(result)),
             "forecast against outcome": picture(plots.forecast_vs_outcome(result)),
             "coverage of the intervals": picture(plots.coverage(result)),
+            "importance of the features": picture(plots.importance(result)),
         }
         return table_result(lake, table.name, extra)
 
@@ -150,11 +182,12 @@ def champion(target: str) -> dg.AssetsDefinition:
         pool="training",
     )
     def asset(context: dg.AssetExecutionContext, lakehouse: LakehouseResource) -> Iterator[dg.MaterializeResult[Any]]:
+        from assets_pkg.definitions import build_definitions
         from ml.registry import Registry
 
         lake = lakehouse.lake
-        who, failed = f"gate (Dagster run {context.run_id})", failed_checks_upstream(context)
-        decision = Registry(lakehouse.settings).promote(target, who, failed)
+        failed = failed_checks_upstream(build_definitions(), context.instance, key)
+        decision = Registry(lakehouse.settings).promote(target, f"gate (Dagster run {context.run_id})", failed)
         row = {
             "decided_at": datetime.now(UTC),
             "champion": decision.winner,
@@ -210,6 +243,7 @@ def audit(lakehouse: LakehouseResource) -> dg.MaterializeResult[Any]:
 
 MODELS = [
     garch,
+    segments,
     trained("volatility_5d"),
     champion("volatility_5d"),
     trained("return_5d", scaled_by="volatility_5d"),

@@ -3,16 +3,15 @@
 import dagster as dg
 
 
-def failed_checks_upstream(context: dg.AssetExecutionContext) -> list[str]:
-    """Failed checks of severity ERROR on what this asset is made from, such as `market/bars bars_in_range`."""
-    graph = context.job_def.asset_layer.asset_graph
-    upstream = graph.get_ancestor_asset_keys(next(iter(context.selected_asset_keys)))
+def failed_checks_upstream(definitions: dg.Definitions, instance: dg.DagsterInstance, key: dg.AssetKey) -> list[str]:
+    """Failed checks of severity ERROR on what an asset is made from, such as `market/bars bars_in_range`."""
+    graph = definitions.resolve_asset_graph()  # a run knows only what was selected for it
+    upstream = graph.get_ancestor_asset_keys(key)
     failed = []
-    for key in sorted(graph.asset_check_keys):
-        if key.asset_key not in upstream:
-            continue
-        record = context.instance.get_latest_asset_check_evaluation_record(key)
-        evaluation = record.event and record.event.dagster_event.asset_check_evaluation_data if record else None
-        if evaluation and not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
-            failed.append(f"{key.asset_key.to_user_string()} {key.name}")
+    for check in sorted(graph.asset_check_keys):
+        record = instance.get_latest_asset_check_evaluation_record(check) if check.asset_key in upstream else None
+        event = record.event.dagster_event if record and record.event else None
+        said = event.asset_check_evaluation_data if event else None
+        if said and not said.passed and said.severity is dg.AssetCheckSeverity.ERROR:
+            failed.append(f"{check.asset_key.to_user_string()} {check.name}")
     return failed

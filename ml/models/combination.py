@@ -56,8 +56,12 @@ class Combination(Forecaster):
         return graph.build(graph.add("Exp", graph.add("Mean", *logs)))
 
     def _predict(self, windows: NDArray[np.float32]) -> FloatArray:
-        logs = [np.log(m.predict(windows[:, -m.lookback :, self._columns(m)])) for m in self.members]
-        return np.asarray(np.exp(np.mean(logs, axis=0)))
+        return combine([m.predict(windows[:, -m.lookback :, self._columns(m)]) for m in self.members])
 
     def _columns(self, member: Forecaster) -> list[int]:
         return [self.inputs.index(name) for name in member.inputs]
+
+
+def combine(forecasts: Sequence[FloatArray]) -> FloatArray:
+    """Geometric mean of the forecasts [N] of several models."""
+    return np.asarray(np.exp(np.mean(np.log(forecasts), axis=0)))
