@@ -45,7 +45,12 @@ class LakeTable:
     def rows(self, sql: str) -> Iterator[dict[str, Any]]:
         """Rows of a query over the table `t`, in the version last looked for; times are aware datetimes."""
         engine = QueryBuilder(_OPTIONS).register("t", self._opened())
-        for batch in engine.execute(sql):
+        found = engine.execute(sql)
+        if self._storage_options is not None:  # delta-rs keeps the interpreter to itself while it waits for a store
+            import pyarrow as pa
+
+            found = pa.RecordBatchReader.from_stream(found)
+        for batch in found:
             names = batch.schema.names
             columns = [batch.column(name).to_pylist() for name in names]
             yield from (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))

@@ -36,6 +36,7 @@ BOOKKEEPING = {
     "evaluated_at",
     "rejected_at",
     "flagged_at",
+    "who",  # names the run
 }
 
 

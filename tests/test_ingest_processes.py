@@ -41,11 +41,11 @@ def ingest_at_once(uri: str, path: Path, ready: Barrier) -> None:
     append_at = Lake.append_at
     waiting = {"raw/bars"}
 
-    def together(self: Lake, table: str, *arguments: object) -> bool:
+    def together(self: Lake, table: str, *arguments: object, **named: object) -> bool:
         if table in waiting:
             waiting.remove(table)
             ready.wait(60)
-        return append_at(self, table, *arguments)  # type: ignore[arg-type]
+        return append_at(self, table, *arguments, **named)  # type: ignore[arg-type]
 
     Lake.append_at = together  # type: ignore[method-assign]
     ingest_file(Lake(uri), path)
@@ -115,8 +115,8 @@ def test_a_batch_that_was_closed_while_it_was_ingested_ends_with_its_own_entry(
 ) -> None:
     append_at = Lake.append_at
 
-    def close_too_early(self: Lake, table: str, *arguments: object) -> bool:
-        done = append_at(self, table, *arguments)  # type: ignore[arg-type]
+    def close_too_early(self: Lake, table: str, *arguments: object, **named: object) -> bool:
+        done = append_at(self, table, *arguments, **named)  # type: ignore[arg-type]
         if table == "raw/bars":
             assert len(close_interrupted_batches(self)) == 1
         return done

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from lake.calendars import write_sessions
 from lake.ingest import ingest, ingest_source, write_instruments
 from lake.sources import EMBEDDED
+from tests.bars import walk
 from tests.test_dbt_project import CUT, PROJECT, START, SYMBOLS, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.xdist_group("spark"), pytest.mark.timeout(600)]
@@ -63,6 +64,21 @@ class OnSpark(Project):
         assert done.success, (self.target / "dbt.log").read_text()
 
 
+def of_other_clocks(start: date, end: date) -> pd.DataFrame:
+    """Bars of Tokyo, of a coin that is traded every day, and of the hours of New York."""
+    sessions = pd.bdate_range("2001-01-04", "2002-02-08", tz="UTC")
+    opening = sessions[-60:] + pd.Timedelta(hours=14.5)
+    series = {
+        "TOYOTA": (sessions, {"currency": "JPY"}),
+        "BITCOIN": (pd.date_range("2001-04-01", "2002-02-08", tz="UTC"), {"asset_class": "crypto"}),
+        "HOURLY": (opening.union(opening + pd.Timedelta(hours=1)), {"interval": "1h"}),
+    }
+    bars = pd.concat(
+        [walk(symbol, len(ts), seed=len(ts)).assign(ts=ts, **columns) for symbol, (ts, columns) in series.items()]
+    )
+    return bars[bars["ts"].dt.date.between(start, end)]
+
+
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, OnSpark]]:
     """The same raw tables twice, for DuckDB and for Spark; both have built them whole."""
@@ -71,6 +87,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project,
     write_instruments(duckdb.lake)
     for name, symbols in SYMBOLS.items():
         ingest_source(duckdb.lake, EMBEDDED[name], symbols, start=START, end=CUT)
+    ingest(duckdb.lake, of_other_clocks(START, CUT), "file", "test")
     write_sessions(duckdb.lake)
     shutil.copytree(duckdb.home, spark.home)
     duckdb.dbt("run")
@@ -99,7 +116,10 @@ def assert_same_tables(duckdb: Project, spark: Project) -> None:
 
 def test_a_full_build_gives_the_same_rows(engines: tuple[Project, OnSpark]) -> None:
     duckdb, spark = engines
-    assert duckdb.lake.row_count(INDICATORS) > 2_500
+    assert duckdb.lake.row_count(INDICATORS) > 3_000
+    features = duckdb.table(FEATURES)
+    assert {"TOYOTA", "BITCOIN", "HOURLY"} < set(features["symbol"])
+    assert features.loc[features["symbol"] == "TOYOTA", "market_log_vol_20"].notna().any()
     assert_same_tables(duckdb, spark)
 
 
@@ -113,6 +133,7 @@ def test_new_days_and_a_late_correction_give_the_same_rows_and_leave_older_years
     for name, symbols in SYMBOLS.items():
         ingest_source(duckdb.lake, EMBEDDED[name], symbols, start=CUT, end=CUT + timedelta(days=4))
     ingest(duckdb.lake, corrected, "skfolio", EMBEDDED["skfolio"].origin)
+    ingest(duckdb.lake, of_other_clocks(CUT + timedelta(days=1), CUT + timedelta(days=4)), "file", "more")
     shutil.rmtree(spark.lake.path("raw"))
     shutil.copytree(duckdb.lake.path("raw"), spark.lake.path("raw"))
     killed, running = (Path(spark.lake.path(BARS), "_staging", name) for name in ("killed", "running"))
