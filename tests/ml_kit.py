@@ -112,6 +112,7 @@ def naive_model(kind: type[Forecaster], target: Target, version: str, features: 
         0,
         calibrate(outcome[rows], mean, scale),
         ranges(sample.windows, model.inputs),
+        tuple(sample.windows[:, -1].mean(axis=0).tolist()),
         golden(graph, sample.windows[0]),
     )
     return LoadedModel(target.name, version, "0" * 32, pack(graph, contract))

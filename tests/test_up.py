@@ -88,7 +88,7 @@ def test_what_is_printed_answers(served: Served) -> None:
     assert served.api.get("/readyz").status_code == 200
     forecast = served.api.get("/v1/predictions/AAPL").json()
     assert {found["target"] for found in forecast["forecasts"]} == {"return_5d", "volatility_5d"}
-    assert forecast["forecasts"][0]["lake_versions"].keys() == {"market/features"}
+    assert forecast["forecasts"][0]["lake_versions"].keys() == {"market/features", "models/garch"}
     for page, words in (("/docs", "swagger"), ("/reports", ".html"), ("/catalog", "bb_percent_b_20")):
         answer = served.api.get(page, follow_redirects=True)
         assert answer.status_code == 200, page

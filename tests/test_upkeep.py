@@ -194,14 +194,14 @@ def test_pins_are_what_models_and_forecasts_were_made_from(
 ) -> None:
     settings = make_settings(tmp_path, tmp_path_factory)
     lake, registry = Lake.from_settings(settings), Registry(settings)
-    assert pinned_versions(lake, registry) == {}
+    assert pinned_versions(lake, registry) == {"market/features": {12}}
     tags = {"lake_versions": '{"market/features": 3, "raw/macro": 0}'}
     trained = registry.client.create_model_version("return_5d", source="models/x", tags=tags)
     rows = [forecast("AAPL", "return_5d", lake_versions=f'{{"market/features": {version}}}') for version in (7, 7, 8)]
     write(settings, rows)
-    assert pinned_versions(lake, registry) == {"market/features": {3, 7, 8}, "raw/macro": {0}}
+    assert pinned_versions(lake, registry) == {"market/features": {3, 7, 8, 12}, "raw/macro": {0}}
     registry.client.delete_model_version("return_5d", trained.version)
-    assert pinned_versions(lake, registry) == {"market/features": {7, 8}}
+    assert pinned_versions(lake, registry) == {"market/features": {7, 8, 12}}
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_the_real_tables_keep_what_models_and_forecasts_were_made_from(
         configuration = DeltaTable(lake.path(table)).metadata().configuration
         assert configuration == {"delta.enableExpiredLogCleanup": "false"}, table
     pins = pinned_versions(lake, Registry(settings))
-    assert pins == {"market/features": {0}}
+    assert pins == {"market/features": {0}, "models/garch": {1}}
     features = ordered(lake.read("market/features"))
     last_year = features.filter(pc.equal(features["year"], 2022))
     for days in (1, 2):  # two new sessions: version 0 is no longer the newest
