@@ -96,12 +96,12 @@ def html_card(content: Mapping[str, Any]) -> str:
     periods = ((part, *dates, f"{data['rows'][part]:,}") for part, dates in data["periods"].items())
     numbers = ((name, *(f"{number:.4g}" for number in interval)) for name, interval in content["metrics"].items())
     sections = {
-        "What it forecasts": _paragraph(f"{content['forecasts']}, by the model {content['model']}."),
-        "Intended use": _paragraph(content["intended_use"]),
+        "What it forecasts": _sentence(f"{content['forecasts']}, by the model {content['model']}."),
+        "Intended use": _sentence(content["intended_use"]),
         "Limits": "".join(f"<li>{escape(limit)}</li>" for limit in content["limits"]).join(("<ul>", "</ul>")),
         "On held-out time": _table(("", "value", "95 % interval from", "to"), numbers)
         + _paragraph("Intervals by a block bootstrap over sessions of the test period, which chose nothing."),
-        "The gate said": _paragraph(content["gate"]),
+        "The gate said": _sentence(content["gate"]),
         "Data": _paragraph(
             f"{', '.join(f'{table}, version {number}' for table, number in data['lake_versions'].items())}; "
             f"{len(symbols)} symbols: {', '.join(symbols)}."
@@ -154,8 +154,12 @@ def _metrics(result: TrainingResult, candidate: Candidate) -> dict[str, tuple[fl
     return found
 
 
+def _sentence(text: str) -> str:
+    return _paragraph(text[0].upper() + text[1:])
+
+
 def _paragraph(text: str) -> str:
-    return f"<p>{escape(text[0].upper() + text[1:])}</p>"
+    return f"<p>{escape(text)}</p>"
 
 
 def _table(head: tuple[str, ...], rows: Any) -> str:
